@@ -1,0 +1,1 @@
+"""Guerdon serves reward models."""

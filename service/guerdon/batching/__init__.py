@@ -1,0 +1,1 @@
+"""Forms batches while the device is busy."""

@@ -1,0 +1,1 @@
+"""The demonstration ensemble that is served without a configuration."""

@@ -1,0 +1,35 @@
+"""What identifies a score: who computes it, and of what."""
+
+import hashlib
+from collections.abc import Iterable
+
+from guerdon.domain.samples import Sample
+
+
+def identity(parts: Iterable[str]) -> bytes:
+    """A scorer's identity from all that changes its numbers. Parts are length-prefixed, so none runs into the next."""
+    digest = hashlib.sha256()
+    _add(digest, parts)
+    return digest.digest()
+
+
+def score_key(scorer: bytes, sample: Sample) -> bytes:
+    """Identity of one scorer's score of one sample (32 bytes).
+
+    The caller's ids, order and metadata are left out: they change nothing that is computed.
+    """
+    digest = hashlib.sha256(scorer)
+    digest.update(f"{len(sample.messages)},{[len(response) for response in sample.responses]}".encode())
+    for turns in (sample.messages, *sample.responses):
+        _add(digest, (text for turn in turns for text in (turn.role, turn.content)))
+    for field in (sample.reference, sample.principle):
+        _add(digest, () if field is None else (field,))
+        digest.update(b";")
+    return digest.digest()
+
+
+def _add(digest: "hashlib._Hash", parts: Iterable[str]) -> None:
+    for part in parts:
+        encoded = part.encode()
+        digest.update(f"{len(encoded)}:".encode())
+        digest.update(encoded)

@@ -1,0 +1,55 @@
+"""The configuration as people write it."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import ByteSize, Field, model_validator
+
+from guerdon.aggregation import Aggregation
+from guerdon.batching.budget import BatchSettings
+from guerdon.domain.limits import Limits
+from guerdon.domain.strict import Strict
+from guerdon.scorers.settings import HeadEnsembleSettings, RelevanceSettings, RewardModelSettings
+from guerdon.workers.settings import WorkerSettings
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=80)]
+"""Of a scorer or an ensemble. A dot stands between a scorer and its head, so names have none."""
+
+Scorer = Annotated[RewardModelSettings | HeadEnsembleSettings | RelevanceSettings, Field(discriminator="kind")]
+
+
+class EnsembleSettings(Strict):
+    """Members that are rewarded together. Those of different scale need a calibration."""
+
+    members: list[str] = Field(min_length=1)
+    aggregation: Aggregation = Aggregation()
+    calibration: Literal["required", "none"] = "required"
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if len(set(self.members)) != len(self.members):
+            raise ValueError("a member is named twice")
+        return self
+
+
+class CacheSettings(Strict):
+    """Where scores are kept."""
+
+    l1_bytes: ByteSize = Field(ByteSize(256 << 20), ge=0, description="in this process; 0 keeps none")
+
+
+class Config(Strict):
+    """One configuration file."""
+
+    scorers: dict[Name, Scorer] = Field(min_length=1)
+    ensembles: dict[Name, EnsembleSettings] = Field({})
+    cache: CacheSettings = CacheSettings()
+    limits: Limits = Limits()
+    batching: BatchSettings = BatchSettings()
+    workers: WorkerSettings = WorkerSettings()
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Self:
+        both = set(self.scorers) & set(self.ensembles)
+        if both:
+            raise ValueError(f"both a scorer and an ensemble are named {', '.join(sorted(both))}")
+        return self

@@ -1,0 +1,1 @@
+"""Words of the service: types, errors, ports; no I/O."""

@@ -1,0 +1,98 @@
+"""What a stage tells those who watch it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class CacheLooked:
+    """Samples were looked up: each was found, missing, or already being computed for another caller."""
+
+    hits: int
+    misses: int
+    coalesced: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueChanged:
+    """What waits for a worker now."""
+
+    engine: str
+    items: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Items left the queue without being computed."""
+
+    engine: str
+    reason: Literal["disconnect", "deadline"]
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Items were not let into the queue."""
+
+    engine: str
+    reason: Literal["queue_full"]
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDone:
+    """A worker answered a batch: of ``tokens`` asked it computed ``computed``, padding included."""
+
+    engine: str
+    items: int
+    tokens: int
+    computed: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bisected:
+    """A batch failed as a whole and was halved."""
+
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUp:
+    """A worker is ready to compute."""
+
+    engine: str
+    replica: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDown:
+    """A worker died, hung or was stopped."""
+
+    engine: str
+    replica: int
+    reason: Literal["died", "hung", "failed_to_load", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rewarded:
+    """A model rewarded one response; ``std`` is the members' disagreement, None for a single scorer."""
+
+    model: str
+    reward: float
+    std: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A model could not reward one response."""
+
+    model: str
+    code: str
+
+
+Event = (
+    CacheLooked | QueueChanged | Dropped | Refused | BatchDone | Bisected | WorkerUp | WorkerDown | Rewarded | Failed
+)

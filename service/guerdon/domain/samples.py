@@ -1,0 +1,65 @@
+"""What is scored: a conversation so far, and the responses that are judged together."""
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+OPTIONAL_FIELDS = ("reference", "principle")
+
+Turns = tuple[Message, ...]
+"""Consecutive turns; a response is usually one, of the assistant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A conversation and the responses that are judged together.
+
+    A pointwise scorer is given one response a sample, a set-wise one all of them.
+    ``reference`` is a gold answer, ``principle`` a criterion in words; empty means none.
+    """
+
+    messages: Turns
+    responses: tuple[Turns, ...]
+    reference: str | None = None
+    principle: str | None = None
+
+    def pointwise(self) -> list[Self]:
+        """The same conversation once per response."""
+        return [replace(self, responses=(response,)) for response in self.responses]
+
+    def only(self, uses: Set[str]) -> Self:
+        """Without the optional fields that are not among ``uses``, so that they cannot change what is computed."""
+        return replace(
+            self,
+            reference=self.reference if "reference" in uses else None,
+            principle=self.principle if "principle" in uses else None,
+        )
+
+
+def user(text: str) -> Turns:
+    """A conversation that is one user turn: what a plain ``prompt`` means."""
+    return (Message("user", text),)
+
+
+def assistant(text: str) -> Turns:
+    """A response that is one assistant turn: what a plain string means."""
+    return (Message("assistant", text),)
+
+
+def plain_text(turns: Sequence[Message]) -> str:
+    """The turns as text for models that know no roles.
+
+    One turn is its content; of several, each starts with its role on a line of its own.
+    """
+    if len(turns) == 1:
+        return turns[0].content
+    return "\n".join(f"{turn.role}: {turn.content}" for turn in turns)

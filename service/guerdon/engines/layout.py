@@ -1,0 +1,23 @@
+"""Which sequences share a padded tensor."""
+
+from collections.abc import Sequence
+
+MAX_PADDING_RATIO = 0.1
+"""At most this share of a tensor may be padding."""
+
+
+def near_equal_groups(lengths: Sequence[int], *, max_padding_ratio: float = MAX_PADDING_RATIO) -> list[list[int]]:
+    """Indexes of ``lengths``, grouped so that little of each group's rectangle is padding.
+
+    Within a group lengths fall; every index is in exactly one group.
+    """
+    groups: list[list[int]] = []
+    longest = real = 0
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        rectangle = longest * (len(groups[-1]) + 1) if groups else 0
+        if not groups or rectangle - (real + lengths[index]) > max_padding_ratio * rectangle:
+            groups.append([])
+            longest, real = lengths[index], 0
+        groups[-1].append(index)
+        real += lengths[index]
+    return groups

@@ -1,0 +1,48 @@
+"""Finds the tokenizer.json that gives the ids transformers would give."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from guerdon.domain.errors import NotServable
+from guerdon.engines.checkpoint import Checkpoint
+
+READ_AS_THEY_STAND = frozenset({"PreTrainedTokenizerFast", "TokenizersBackend"})
+"""Tokenizer classes for which transformers uses tokenizer.json unchanged."""
+
+
+def tokenizer_folder(checkpoint: Checkpoint, *, trust_file: bool, cache: Path) -> Path:
+    """The folder to read the tokenizer from: the checkpoint's, or what a child made of it.
+
+    ``trust_file`` takes the checkpoint's tokenizer.json as it stands. Conversions are kept under ``cache``,
+    named by their content. Raises NotServable where there is no tokenizer to read.
+    """
+    folder = checkpoint.folder
+    file, described = folder / "tokenizer.json", folder / "tokenizer_config.json"
+    if file.is_file() and (trust_file or _stands(described)):
+        return folder
+    out = cache / "tokenizers" / checkpoint.tokenizer_revision()
+    if not (out / "tokenizer.json").is_file():
+        _convert(folder, out)
+    return out
+
+
+def _stands(described: Path) -> bool:
+    if not described.is_file():
+        return True
+    return json.loads(described.read_text(encoding="utf-8")).get("tokenizer_class") in (None, *READ_AS_THEY_STAND)
+
+
+def _convert(folder: Path, out: Path) -> None:
+    """Convert in a child, and move the result into place whole."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as made:
+        command = [sys.executable, "-m", "guerdon.engines.torch_tokenizer", str(folder), str(Path(made) / "out")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise NotServable(f"{folder.name}: its tokenizer cannot be read: {reason}")
+        if not out.exists():
+            (Path(made) / "out").rename(out)

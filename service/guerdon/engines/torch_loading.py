@@ -1,0 +1,151 @@
+"""Loads a transformers checkpoint: safetensors only, no remote code, no head made up."""
+
+import inspect
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel
+from safetensors import safe_open
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
+
+from guerdon.domain.errors import NotServable
+from guerdon.engines.settings import EngineSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to run. ``score`` is a decoder's head over ``base``; None where the class pools by itself."""
+
+    model: nn.Module
+    base: nn.Module
+    score: nn.Module | None
+    device: torch.device
+    pad_id: int
+    config_pad_id: int | None
+    reads_type_ids: bool
+    peft: PeftModel | None = None
+
+    def adapted(self, adapter: str) -> AbstractContextManager[Any]:
+        """While the block runs, the model is the base with this adapter; empty is the base alone."""
+        if self.peft is None:
+            return nullcontext()
+        if not adapter:
+            return self.peft.disable_adapter()  # type: ignore[no-any-return]
+        self.peft.set_adapter(adapter, inference_mode=True)
+        return nullcontext()
+
+
+def load_model(settings: EngineSettings) -> Loaded:
+    """Load what the settings name onto its device. Raises NotServable."""
+    disable_progress_bar()
+    device = choose_device(settings.device, settings.replica)
+    model = _pretrained(settings)
+    peft = _adapted(model, settings.adapters) if settings.adapters else None
+    model = model.to(device).eval()
+    if peft is not None:
+        peft.to(device).eval()
+    score = getattr(model, "score", None)
+    config_pad = getattr(model.config.get_text_config(), "pad_token_id", None)
+    return Loaded(
+        model=model,
+        base=model if settings.task == "embed" else model.base_model,
+        score=score if isinstance(score, nn.Module) and settings.task == "classify" else None,
+        device=device,
+        pad_id=config_pad if config_pad is not None and config_pad >= 0 else 0,
+        config_pad_id=config_pad,
+        reads_type_ids="token_type_ids" in inspect.signature(model.forward).parameters
+        and getattr(model.config, "type_vocab_size", 0) > 1,
+        peft=peft,
+    )
+
+
+def choose_device(wanted: str, replica: int = 0) -> torch.device:
+    """The torch device that a setting means. Raises NotServable for one that this machine lacks."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if wanted == "cuda":
+        wanted = f"cuda:{replica % max(1, torch.cuda.device_count())}"
+    device = torch.device(wanted)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise NotServable(f"device {wanted}: this machine offers {torch.cuda.device_count()} CUDA devices")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise NotServable("device mps: not available on this machine")
+    return device
+
+
+def _pretrained(settings: EngineSettings) -> PreTrainedModel:
+    config = AutoConfig.from_pretrained(settings.folder, trust_remote_code=False, local_files_only=True)
+    heads = [_head_shape(Path(folder)) for _, folder in settings.adapters]
+    if any(heads):
+        config.num_labels = next(labels for labels in heads if labels)
+    auto = AutoModelForSequenceClassification if settings.task == "classify" else AutoModel
+    try:
+        model, report = auto.from_pretrained(
+            settings.folder,
+            config=config,
+            dtype=getattr(torch, settings.dtype),
+            attn_implementation=_attention(config),
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError) as error:
+        raise NotServable(f"{Path(settings.folder).name}: {str(error).splitlines()[0]}") from error
+    if settings.task == "classify":
+        spared = all(heads) and not settings.serves_base
+        _refuse_made_up_weights(settings, sorted(report["missing_keys"]), heads_from_adapters=spared)
+    return model
+
+
+def _refuse_made_up_weights(settings: EngineSettings, missing: Sequence[str], *, heads_from_adapters: bool) -> None:
+    """What the checkpoint lacks, transformers fills with random numbers: never a reward."""
+    lacking = [name for name in missing if not (heads_from_adapters and _is_head(name))]
+    if lacking:
+        raise NotServable(
+            f"{Path(settings.folder).name}: not a trained sequence classifier: the checkpoint has no {lacking[0]}"
+        )
+
+
+def _is_head(name: str) -> bool:
+    return name.split(".", maxsplit=1)[0] in {"score", "classifier"}
+
+
+def _head_shape(adapter: Path) -> int | None:
+    """How many labels the adapter's own score head has; None if it trained none."""
+    for file in sorted(adapter.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a dict
+                parts = name.split(".")
+                if parts[-1] == "weight" and {"score", "classifier"} & set(parts[:-1]) and "lora_A" not in parts:
+                    return int(tensors.get_slice(name).get_shape()[0])
+    return None
+
+
+def _attention(config: Any) -> str | None:
+    """Eager where attention logits are soft-capped, which the fused kernel leaves out; else transformers' choice."""
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    return "eager" if capped else None
+
+
+def _adapted(model: PreTrainedModel, adapters: Sequence[tuple[str, str]]) -> PeftModel:
+    """The adapters, loaded over one set of base weights."""
+    peft: PeftModel | None = None
+    for name, folder in adapters:
+        config = PeftConfig.from_pretrained(folder)
+        config.inference_mode = True
+        if peft is None:
+            peft = PeftModel.from_pretrained(model, folder, adapter_name=name, config=config)
+        else:
+            peft.load_adapter(folder, adapter_name=name, is_trainable=False)
+    assert peft is not None
+    return peft

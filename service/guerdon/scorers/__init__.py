@@ -1,0 +1,1 @@
+"""Turn samples into model inputs, and model outputs into scores."""

@@ -1,0 +1,54 @@
+"""What every scorer says of itself, and how its answers become outcomes."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from guerdon.domain import trace
+from guerdon.domain.errors import NonFinite, ServiceError
+from guerdon.domain.ports import Stage
+from guerdon.domain.queries import Answer
+from guerdon.domain.samples import Sample
+from guerdon.domain.scores import Outcome, Score
+
+T = TypeVar("T")
+
+INLINE_CHARACTERS = 8_192
+"""Text up to this length is tokenised at once; more of it, on a thread, so that the event loop stays free."""
+
+
+class Scorer(Stage, Protocol):
+    """A stage that gives each sample's responses one number per head. All of these are pointwise."""
+
+    heads: tuple[str, ...]
+    uses: frozenset[str]
+
+
+async def prepared(prepare: Callable[[Sample], T], samples: Sequence[Sample]) -> list[T | ServiceError]:
+    """Model inputs, one a sample; a sample that cannot be prepared gets its error and spoils no other."""
+    characters = sum(len(turn.content) for sample in samples for turn in (*sample.messages, *sample.responses[0]))
+    with trace.timed("tokenize"):
+        if characters > INLINE_CHARACTERS:
+            return await asyncio.to_thread(_each, prepare, samples)
+        return _each(prepare, samples)
+
+
+def _each(prepare: Callable[[Sample], T], samples: Sequence[Sample]) -> list[T | ServiceError]:
+    made: list[T | ServiceError] = []
+    for sample in samples:
+        try:
+            made.append(prepare(sample))
+        except ServiceError as error:
+            made.append(error)
+    return made
+
+
+def outcome(answer: Answer, *, truncated: bool, tokens: int) -> Outcome:
+    """The score of a single response from its raw numbers, one per head."""
+    if isinstance(answer, ServiceError):
+        return answer
+    if not np.isfinite(answer).all():
+        return NonFinite("the model produced a number that is not finite")
+    return Score(values=(tuple(answer.tolist()),), truncated=(truncated,), tokens=tokens)

@@ -1,0 +1,92 @@
+"""Lets a request's body in: bounded in bytes, pieces and time; and stops the work when the caller goes away."""
+
+import asyncio
+import re
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from guerdon.domain.errors import Cancelled, ServiceError, SlowBody, TooLarge, UnsupportedMedia
+from guerdon.transport.errors import error_response
+
+MAX_PIECES = 65_536
+
+
+class BodyGate:
+    """Reads the whole body before the application runs, so that it meets only complete, bounded requests."""
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, timeout_s: float) -> None:
+        self._app, self._max_bytes, self._timeout_s = app, max_bytes, timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await self._body(dict(scope["headers"]), receive)
+        except ServiceError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        await self._run(body, scope, receive, send)
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        encoding = headers.get(b"content-encoding", b"identity").lower()
+        if encoding != b"identity":
+            raise UnsupportedMedia("send the body as it is: no Content-Encoding is read", field="Content-Encoding")
+        length = headers.get(b"content-length", b"0")
+        if re.fullmatch(rb"\d+", length) and int(length) > self._max_bytes:
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._pieces(receive)
+        except TimeoutError as error:
+            raise SlowBody(f"the body did not arrive within {self._timeout_s:g} s (limits.body_timeout_s)") from error
+
+    async def _pieces(self, receive: Receive) -> bytes:
+        body, pieces = bytearray(), 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Cancelled("the caller went away")
+            body += message.get("body", b"")
+            pieces += 1
+            if len(body) > self._max_bytes or pieces > MAX_PIECES:
+                raise self._too_large()
+            if not message.get("more_body"):
+                return bytes(body)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body is over {self._max_bytes} bytes (limits.max_body)", field="body")
+
+    async def _run(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application on the body until it has answered or its caller has gone."""
+        given = False
+
+        async def replay() -> Message:
+            nonlocal given
+            if not given:
+                given = True
+                return {"type": "http.request", "body": body, "more_body": False}
+            await asyncio.Event().wait()  # the listener below hears of the disconnect
+            raise AssertionError
+
+        work = asyncio.current_task()
+        assert work is not None
+        gone = False
+
+        async def listen() -> None:
+            nonlocal gone
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            gone = True
+            work.cancel()
+
+        listener = asyncio.create_task(listen())
+        try:
+            await self._app(scope, replay, send)
+        except asyncio.CancelledError:
+            if not gone or work.uncancel() > 0:
+                raise
+            await error_response(Cancelled("the caller went away"))(scope, replay, send)
+        finally:
+            listener.cancel()

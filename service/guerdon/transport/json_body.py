@@ -1,0 +1,53 @@
+"""Reads a request's JSON strictly, and says what is wrong with it without repeating it."""
+
+from typing import TypeVar
+
+import orjson
+from pydantic import ValidationError
+from starlette.requests import Request
+
+from guerdon.domain import trace
+from guerdon.domain.errors import Invalid, Malformed, UnsupportedMedia
+from guerdon.domain.strict import Strict, path_of
+
+Body = TypeVar("Body", bound=Strict)
+MAX_FIELD_CHARACTERS = 120
+MAX_MESSAGE_CHARACTERS = 400
+
+
+async def read_json(request: Request, kind: type[Body]) -> Body:
+    """The body as ``kind``. Raises UnsupportedMedia, Malformed or Invalid."""
+    declared = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
+    if declared != "application/json" and not declared.endswith("+json"):
+        raise UnsupportedMedia("send application/json", field="Content-Type")
+    with trace.timed("parse"):
+        try:
+            parsed = orjson.loads(await request.body())
+        except orjson.JSONDecodeError as error:
+            raise Malformed(
+                f"the body is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
+            ) from error
+        try:
+            return kind.model_validate(parsed)
+        except ValidationError as error:
+            raise _invalid(error) from error
+
+
+def _invalid(error: ValidationError) -> Invalid:
+    """The first thing wrong, and how many more there are."""
+    faults = error.errors(include_url=False, include_input=False)
+    first = faults[0]
+    loc = tuple(part for part in first["loc"] if not _names_a_type(part))
+    if first["type"] == "unknown_key":
+        loc = (*loc, first["ctx"]["key"])
+    field = path_of(loc)[:MAX_FIELD_CHARACTERS]
+    message = first["msg"].removeprefix("Value error, ")[:MAX_MESSAGE_CHARACTERS]
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return Invalid(f"{field or 'body'}: {message}{more}", field=field or "body")
+
+
+def _names_a_type(part: int | str) -> bool:
+    """Pydantic puts the branch of a union into the path; a caller wrote no such thing."""
+    return isinstance(part, str) and (
+        part in ("str", "Document") or part.startswith(("list[", "MessageBody", "TextPart"))
+    )

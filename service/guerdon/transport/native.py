@@ -1,0 +1,156 @@
+"""The native API, whatever carries it: requests to the gateway, rewards to answers."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from guerdon.aggregation import Aggregation
+from guerdon.domain import trace
+from guerdon.domain.errors import ServiceError, TooLarge
+from guerdon.domain.limits import Limits
+from guerdon.gateway import Gateway, Model, Reward, Rewards
+from guerdon.transport.errors import described
+from guerdon.transport.schemas import AggregationBody, RerankRequest, ScoreRequest
+
+Json = dict[str, Any]
+
+
+class NativeApi:
+    """Scores, ranks and lists. Answers are plain JSON objects, shaped as `answers` documents."""
+
+    def __init__(self, gateway: Gateway, limits: Limits) -> None:
+        self._gateway, self._limits = gateway, limits
+
+    async def score(self, body: ScoreRequest, *, request_id: str, deadline: float) -> Json:
+        """Rewards per input. Raises the first input's error where no input could be rewarded."""
+        self._check_size("inputs", len(body.inputs), "max_inputs", self._limits.max_inputs)
+        for index, item in enumerate(body.inputs):
+            self._check_size(
+                f"inputs[{index}].responses", len(item.responses), "max_responses", self._limits.max_responses
+            )
+        samples = [item.sample() for item in body.inputs]
+        how = self._aggregation(body.model, body.aggregation)
+        rewards = await self._gateway.score(body.model, samples, aggregation=how, deadline=deadline)
+        data = [
+            _input_answer(index, row, members=body.detail == "members", partial=body.partial)
+            for index, row in enumerate(rewards.samples)
+        ]
+        if all("error" in item for item in data):
+            raise next(_errors(rewards.samples[0], "inputs[0].responses"))[1]
+        return {**_head(request_id, rewards), "data": data, **_tail(rewards)}
+
+    async def rerank(self, body: RerankRequest, *, request_id: str, deadline: float) -> Json:
+        """Responses sorted by reward. Raises the first response's error unless the request is ``partial``."""
+        key = body.responses_key
+        self._check_size(key, len(getattr(body, key)), "max_responses", self._limits.max_responses)
+        how = self._aggregation(body.model, body.aggregation)
+        sample = body.sample()
+        rewards = await self._gateway.score(body.model, [sample], aggregation=how, deadline=deadline)
+        failed = list(_errors(rewards.samples[0], key))
+        if failed and (not body.partial or len(failed) == len(sample.responses)):
+            raise failed[0][1]
+        ranked = sorted(_rewarded(rewards.samples[0]), key=lambda pair: -pair[1].value)  # stable: ties keep their order
+        results = [_result(index, reward, body) for index, reward in ranked[: body.top_n]]
+        errors = {"errors": [{"response": i, **described(error)} for i, error in failed]} if failed else {}
+        return {**_head(request_id, rewards), "results": results, **errors, **_tail(rewards)}
+
+    def models(self, created: int) -> Json:
+        """Everything that can be called by name, in OpenAI's list shape."""
+        return {
+            "object": "list",
+            "data": [self._card(model, created) for model in self._gateway.models.values()],
+        }
+
+    def _card(self, model: Model, created: int) -> Json:
+        return {
+            "id": model.name,
+            "object": "model",
+            "created": created,
+            "owned_by": "guerdon",
+            "kind": model.kind,
+            "revision": model.revision,
+            "members": [member.name for member in model.members],
+            **_aggregation(model.aggregation),
+            "uses": sorted(model.uses),
+            "limits": {
+                "max_tokens": model.max_tokens,
+                "max_inputs": self._limits.max_inputs,
+                "max_responses": self._limits.max_responses,
+            },
+        }
+
+    def _aggregation(self, model: str, asked: AggregationBody | None) -> Aggregation | None:
+        return asked.over(self._gateway.model(model).aggregation) if asked is not None else None
+
+    @staticmethod
+    def _check_size(field: str, count: int, limit: str, most: int) -> None:
+        if count > most:
+            raise TooLarge(f"{field}: {count} are too many; at most {most} (limits.{limit})", field=field)
+
+
+def _input_answer(index: int, row: Sequence[Reward | ServiceError], *, members: bool, partial: bool) -> Json:
+    failed = list(_errors(row, f"inputs[{index}].responses"))
+    if failed and (not partial or len(failed) == len(row)):
+        return {"index": index, "error": described(failed[0][1])}
+    good = _rewarded(row)
+    answer: Json = {"index": index, "rewards": [reward.value for _, reward in good]}
+    if good[0][1].std is not None:
+        answer["std"] = [reward.std for _, reward in good]
+        if members:
+            names = good[0][1].members
+            answer["members"] = {name: [reward.members[name] for _, reward in good] for name in names}
+            answer["members_raw"] = {name: [reward.members_raw[name] for _, reward in good] for name in names}
+    answer["truncated"] = [reward.truncated for _, reward in good]
+    if partial:
+        answer["kept"] = [i for i, _ in good]
+        answer["errors"] = [{"response": i, **described(error)} for i, error in failed]
+    return answer
+
+
+def _result(index: int, reward: Reward, body: RerankRequest) -> Json:
+    score = reward.value if body.activation == "none" else 0.5 * (1 + math.tanh(reward.value / 2))
+    result: Json = {"index": index, "relevance_score": score, "truncated": reward.truncated}
+    if reward.std is not None:
+        result |= {"std": reward.std, "members": reward.members}
+    if body.return_documents:
+        document = getattr(body, body.responses_key)[index]
+        result["document"] = {"text": document} if isinstance(document, str) else _document(document)
+    return result
+
+
+def _document(document: Any) -> Json:
+    if isinstance(document, list):
+        return {"messages": [turn.model_dump() for turn in document]}
+    return {"text": document.text}
+
+
+def _errors(row: Sequence[Reward | ServiceError], field: str) -> Iterator[tuple[int, ServiceError]]:
+    """The responses that failed, their errors naming them."""
+    for index, reward in enumerate(row):
+        if isinstance(reward, ServiceError):
+            yield index, reward.at(f"{field}[{index}]")
+
+
+def _rewarded(row: Sequence[Reward | ServiceError]) -> list[tuple[int, Reward]]:
+    return [(index, reward) for index, reward in enumerate(row) if isinstance(reward, Reward)]
+
+
+def _head(request_id: str, rewards: Rewards) -> Json:
+    return {"id": request_id, "model": rewards.model.name, "revision": rewards.model.revision}
+
+
+def _tail(rewards: Rewards) -> Json:
+    given = [reward for row in rewards.samples for _, reward in _rewarded(row)]
+    usage = {
+        "responses": len(given),
+        "cached": sum(reward.cached for reward in given),
+        "tokens": sum(reward.tokens for reward in given),
+        "tokens_computed": trace.current().tokens_computed,
+    }
+    return {**_aggregation(rewards.aggregation), "usage": usage}
+
+
+def _aggregation(how: Aggregation | None) -> Json:
+    if how is None:
+        return {}
+    return {"aggregation": {"method": how.method, "coefficient": how.coefficient, "ddof": how.ddof}}

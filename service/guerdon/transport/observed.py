@@ -1,0 +1,73 @@
+"""Watches every request from outside: its id, its timings, its count."""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from guerdon.domain import trace
+from guerdon.domain.errors import ServiceError
+from guerdon.transport.errors import error_response
+
+log = logging.getLogger(__name__)
+Count = Callable[[str, str, int, float, Mapping[str, float]], None]
+"""Called once a request: endpoint, model, status, seconds, seconds by stage."""
+
+MAX_ID_CHARACTERS = 128
+
+
+class Observed:
+    """Gives each request an id, times it by stage (``Server-Timing``), and counts it once, however it ends."""
+
+    def __init__(self, app: ASGIApp, *, count: Count) -> None:
+        self._app, self._count = app, count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve and count one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        state["id"] = _request_id(dict(scope["headers"]))
+        status, started = 500, time.perf_counter()
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message.setdefault("headers", [])
+                message["headers"] = [*message["headers"], *_headers(state["id"], timings.seconds)]
+            await send(message)
+
+        with trace.traced() as timings:
+            try:
+                await self._app(scope, receive, watched)
+            except Exception:
+                log.exception("request.crashed", extra={"request": state["id"]})
+                await error_response(ServiceError(f"internal error; request {state['id']}"))(scope, receive, watched)
+            finally:
+                seconds = time.perf_counter() - started
+                self._count(_endpoint(scope), state.get("model", ""), status, seconds, timings.seconds)
+
+
+def _request_id(headers: dict[bytes, bytes]) -> str:
+    given = headers.get(b"x-request-id", b"").decode("ascii", "replace")
+    if 0 < len(given) <= MAX_ID_CHARACTERS and given.isprintable():
+        return given
+    return uuid.uuid4().hex
+
+
+def _headers(request_id: str, seconds: Mapping[str, float]) -> list[tuple[bytes, bytes]]:
+    headers = [(b"x-request-id", request_id.encode())]
+    if seconds:
+        timing = ", ".join(f"{stage};dur={1000 * spent:.2f}" for stage, spent in seconds.items())
+        headers.append((b"server-timing", timing.encode()))
+    return headers
+
+
+def _endpoint(scope: Scope) -> str:
+    """The route's path; one name for all paths that are not served."""
+    route = scope.get("route")
+    return getattr(route, "path", None) or "other"

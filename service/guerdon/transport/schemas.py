@@ -1,0 +1,157 @@
+"""The native API's bodies, as callers write them."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from guerdon.aggregation import Aggregation
+from guerdon.domain.samples import Message, Sample, Turns, assistant, user
+from guerdon.domain.strict import Strict
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+
+
+class TextPart(Strict):
+    """A piece of a message's content."""
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+class MessageBody(Strict):
+    """One turn of a conversation."""
+
+    role: Role
+    content: str | list[TextPart]
+
+    def message(self) -> Message:
+        """The turn, its parts joined."""
+        if isinstance(self.content, str):
+            return Message(self.role, self.content)
+        return Message(self.role, "".join(part.text for part in self.content))
+
+
+class AggregationBody(Strict):
+    """How an ensemble's members become one reward; what is left out comes from the model's configuration."""
+
+    method: Literal["mean", "wco", "uwo"] | None = Field(None, description="mean, wco (minimum) or uwo")
+    coefficient: float | None = Field(None, ge=0, le=1000, description="lambda of uwo: mean - lambda * variance")
+    ddof: Literal[0, 1] | None = Field(None, description="0: population variance, 1: sample variance")
+
+    def over(self, default: Aggregation | None) -> Aggregation:
+        """The complete aggregation."""
+        base = default or Aggregation()
+        return Aggregation(
+            method=base.method if self.method is None else self.method,
+            coefficient=base.coefficient if self.coefficient is None else self.coefficient,
+            ddof=base.ddof if self.ddof is None else self.ddof,
+        )
+
+
+ResponseBody = str | list[MessageBody]
+
+
+class _Conversation(Strict):
+    prompt: str | None = Field(None, description="the conversation so far, if it is one user turn")
+    messages: list[MessageBody] | None = Field(None, min_length=1, description="the conversation so far")
+    reference: str | None = Field(None, description="a gold answer, for models that use one")
+    principle: str | None = Field(None, description="a criterion in words, for models that use one")
+
+    @model_validator(mode="after")
+    def _one_conversation(self) -> Self:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("send either `prompt` or `messages`")
+        return self
+
+    def _turns(self) -> Turns:
+        if self.prompt is not None:
+            return user(self.prompt)
+        return tuple(body.message() for body in self.messages or ())
+
+
+class InputBody(_Conversation):
+    """A conversation, and the responses to it that are to be rewarded."""
+
+    responses: list[ResponseBody] = Field(min_length=1)
+    metadata: dict[str, Any] | None = Field(None, description="yours; it changes nothing")
+
+    def sample(self) -> Sample:
+        """What the gateway is asked."""
+        return Sample(
+            messages=self._turns(),
+            responses=tuple(_turns_of(response) for response in self.responses),
+            reference=self.reference,
+            principle=self.principle,
+        )
+
+
+class ScoreRequest(Strict):
+    """Reward the responses of one or more conversations."""
+
+    model: str = Field("default", max_length=200)
+    inputs: list[InputBody] = Field(min_length=1)
+    aggregation: AggregationBody | None = None
+    detail: Literal["rewards", "members"] = Field("rewards", description="members: what each member said, too")
+    partial: bool = Field(False, description="reward what can be rewarded of an input, and list what cannot")
+    run: str | None = Field(None, max_length=200, description="your training run; it changes nothing")
+    step: int | None = Field(None, ge=0, description="your training step; it changes nothing")
+
+
+class Document(Strict):
+    """A response as rerank clients may send it."""
+
+    text: str
+
+
+class RerankRequest(Strict):
+    """Rank responses to one conversation, best first. The keys are those of Cohere's and Jina's rerankers, and ours."""
+
+    model: str = Field("default", max_length=200)
+    query: str | None = Field(None, description="the prompt")
+    messages: list[MessageBody] | None = Field(None, min_length=1, description="instead of `query`")
+    documents: list[str | Document] | None = Field(None, min_length=1, description="the responses")
+    responses: list[ResponseBody] | None = Field(None, min_length=1, description="instead of `documents`")
+    reference: str | None = None
+    principle: str | None = None
+    top_n: int | None = Field(None, ge=1)
+    return_documents: bool = False
+    activation: Literal["none", "sigmoid"] = "none"
+    aggregation: AggregationBody | None = None
+    partial: bool = Field(False, description="rank what can be rewarded, and list what cannot under `errors`")
+    max_tokens_per_doc: int | None = Field(None, description="read, without effect: the model's own limit holds")
+    max_chunks_per_doc: int | None = Field(None, description="read, without effect: responses are scored whole")
+    rank_fields: list[str] | None = Field(None, description="read, without effect: documents are texts")
+    relevant_spans: Any = Field(None, description="read, without effect")
+    priority: int | None = Field(None, description="read, without effect")
+    user: str | None = Field(None, description="read, without effect")
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        if (self.query is None) == (self.messages is None):
+            raise ValueError("send either `query` or `messages`")
+        if (self.documents is None) == (self.responses is None):
+            raise ValueError("send either `documents` or `responses`")
+        return self
+
+    @property
+    def responses_key(self) -> str:
+        """Where the caller put the responses."""
+        return "responses" if self.documents is None else "documents"
+
+    def sample(self) -> Sample:
+        """What the gateway is asked."""
+        turns = user(self.query) if self.query is not None else tuple(body.message() for body in self.messages or ())
+        return Sample(
+            messages=turns,
+            responses=tuple(_turns_of(response) for response in self.documents or self.responses or ()),
+            reference=self.reference,
+            principle=self.principle,
+        )
+
+
+def _turns_of(response: "ResponseBody | Document") -> Turns:
+    if isinstance(response, Document):
+        return assistant(response.text)
+    if isinstance(response, str):
+        return assistant(response)
+    return tuple(body.message() for body in response)

@@ -1,0 +1,215 @@
+"""Puts the parts together: from a configuration to a service that can be started."""
+
+import asyncio
+import difflib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from guerdon.batching.batched import Batched
+from guerdon.cache.cached import Cached
+from guerdon.cache.keys import identity
+from guerdon.cache.memory import MemoryStore
+from guerdon.config.config import Config, EnsembleSettings
+from guerdon.domain.errors import NotServable
+from guerdon.domain.ports import Record
+from guerdon.engines.settings import EngineSettings
+from guerdon.gateway import Gateway, Member, Model
+from guerdon.scorers.plan import ScorerPlan, plan_scorer
+from guerdon.telemetry import Metrics
+from guerdon.workers.inline import InlineWorker
+from guerdon.workers.process import ProcessWorker
+from guerdon.workers.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePlan:
+    """One engine that scorers share: its settings, where it lives, and how often."""
+
+    name: str
+    settings: EngineSettings
+    placement: str
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a configuration comes to: found and checked, but not loaded."""
+
+    config: Config
+    scorers: Mapping[str, ScorerPlan]
+    engines: Sequence[EnginePlan]
+    engine_of: Mapping[str, str]
+    models: Mapping[str, Model]
+
+
+def plan(config: Config, *, base: Path, cache: Path) -> Plan:
+    """Find every checkpoint, and check that what is configured can be served. Raises NotServable."""
+    scorers = {name: plan_scorer(name, s, base=base, cache=cache) for name, s in config.scorers.items()}
+    engines, engine_of = _engines(scorers)
+    return Plan(config, scorers, engines, engine_of, _models(config, scorers))
+
+
+class Service:
+    """A planned configuration with its workers, from start to close."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.metrics = Metrics(plan.models)
+        record = self.metrics.record
+        self._engines = {engine.name: _batched(engine, plan.config, record) for engine in plan.engines}
+        store = MemoryStore(int(plan.config.cache.l1_bytes))
+        stages = {
+            name: Cached(
+                scorer.build(self._engines[plan.engine_of[name]]), store, identity(scorer.identity), record=record
+            )
+            for name, scorer in plan.scorers.items()
+        }
+        self.gateway = Gateway(plan.models, stages, record=record)
+        self._was_ready = False
+
+    async def start(self) -> None:
+        """Start the workers; returns before they have loaded."""
+        for engine in self._engines.values():
+            await engine.start()
+
+    async def ready(self) -> None:
+        """Wait until every worker can run. Raises NotServable."""
+        await asyncio.gather(*(engine.ready() for engine in self._engines.values()))
+
+    def unready(self) -> dict[str, str]:
+        """Why an engine cannot run now, by its name; empty when all can."""
+        reasons = {name: engine.unready for name, engine in self._engines.items()}
+        found = {name: reason for name, reason in reasons.items() if reason is not None}
+        self.metrics.ready.set(not found)
+        return found
+
+    def started(self) -> bool:
+        """Whether every engine has been able to run at some time: from then on, requests wait for a restart."""
+        self._was_ready = self._was_ready or not self.unready()
+        return self._was_ready
+
+    async def close(self) -> None:
+        """Stop the workers."""
+        await asyncio.gather(*(engine.close() for engine in self._engines.values()))
+
+
+def _engines(scorers: Mapping[str, ScorerPlan]) -> tuple[list[EnginePlan], dict[str, str]]:
+    """One engine for all scorers that agree on everything but the adapter; and which scorer has which."""
+    alike: dict[tuple[Any, ...], list[ScorerPlan]] = {}
+    for scorer in scorers.values():
+        bare = scorer.engine.model_copy(update={"adapters": (), "serves_base": True})
+        alike.setdefault((bare, scorer.settings.placement, scorer.settings.replicas), []).append(scorer)
+    engines: list[EnginePlan] = []
+    engine_of: dict[str, str] = {}
+    for (bare, placement, replicas), sharing in alike.items():
+        adapters = {adapter for scorer in sharing for adapter in scorer.engine.adapters}
+        settings = bare.model_copy(
+            update={
+                "adapters": tuple(sorted(adapters)),
+                "serves_base": any(scorer.engine.serves_base for scorer in sharing),
+                "threads": bare.threads or max(1, (os.cpu_count() or 1) // replicas),
+            }
+        )
+        name = sharing[0].name
+        engines.append(EnginePlan(name, settings, placement, replicas))
+        engine_of |= {scorer.name: name for scorer in sharing}
+    return engines, engine_of
+
+
+def _batched(engine: EnginePlan, config: Config, record: Record) -> Batched:
+    workers = [_worker(engine, replica, config, record) for replica in range(engine.replicas)]
+    return Batched(
+        workers, config.batching, queue_tokens=config.limits.queue_tokens, name=engine.name, record=record
+    )  # fmt: skip
+
+
+def _worker(engine: EnginePlan, replica: int, config: Config, record: Record) -> Worker:
+    settings = engine.settings.model_copy(update={"replica": replica})
+    named: dict[str, Any] = {"name": engine.name, "replica": replica, "record": record}
+    if engine.placement == "inline":
+        return InlineWorker(_torch_engine(settings), **named)
+    return ProcessWorker(settings.model_dump(mode="json"), config.workers, **named)
+
+
+def _torch_engine(settings: EngineSettings) -> Callable[[], Any]:
+    """How to load the engine in this process; torch is imported only now."""
+    try:
+        from guerdon.engines.torch_engine import TorchEngine
+    except ModuleNotFoundError as error:
+        raise NotServable(f"this needs {error.name}; run: pip install 'guerdon[torch]'") from error
+    return partial(TorchEngine, settings)
+
+
+def _models(config: Config, scorers: Mapping[str, ScorerPlan]) -> dict[str, Model]:
+    """Everything that callers can name: ensembles, scorers, and their heads."""
+    singles: dict[str, Model] = {}
+    for scorer in scorers.values():
+        singles |= _scorer_models(scorer)
+    ensembles = {name: _ensemble(name, settings, singles) for name, settings in config.ensembles.items()}
+    return ensembles | singles
+
+
+def _scorer_models(scorer: ScorerPlan) -> dict[str, Model]:
+    """The scorer's members, and what its own name means."""
+    apart = scorer.settings.kind == "head_ensemble" or len(scorer.heads) > 1
+    members = [
+        Member(
+            name=f"{scorer.name}.{head}" if apart else scorer.name,
+            scorer=scorer.name,
+            head=index,
+            calibration=calibration,
+            uses=scorer.uses,
+        )
+        for index, (head, calibration) in enumerate(scorer.heads.items())
+    ]
+    models = {member.name: _single(member.name, member, scorer) for member in members}
+    if apart and scorer.only_head is not None:
+        if scorer.only_head < 0:
+            settings = EnsembleSettings(members=list(models))
+            models[scorer.name] = _ensemble(scorer.name, settings, models)
+        else:
+            models[scorer.name] = _single(scorer.name, members[scorer.only_head], scorer)
+    return models
+
+
+def _single(name: str, member: Member, scorer: ScorerPlan) -> Model:
+    return Model(
+        name=name,
+        kind=scorer.settings.kind,
+        members=(member,),
+        revision=identity((*scorer.identity, str(member.head))).hex()[:16],
+        max_tokens=scorer.tokenizer.max_tokens,
+    )
+
+
+def _ensemble(name: str, settings: EnsembleSettings, singles: Mapping[str, Model]) -> Model:
+    """Raises NotServable for members that are unknown, or whose scales are not known to agree."""
+    where = f"ensembles.{name}"
+    for member in settings.members:
+        if member not in singles or singles[member].aggregation is not None:
+            near = difflib.get_close_matches(member, singles, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(singles)}"
+            raise NotServable(f"{where}.members: {member} is no scorer or head; {hint}")
+    models = [singles[member] for member in settings.members]
+    members = tuple(replace(model.members[0], name=model.name) for model in models)
+    if settings.calibration == "none":
+        members = tuple(replace(member, calibration=None) for member in members)
+    elif lacking := [member.name for member in members if member.calibration is None]:
+        raise NotServable(
+            f"{where}: {', '.join(lacking)} has no calibration, so its scale may differ from the others'; "
+            "give it one (`calibration: {mean, std}`), or say `calibration: none` if all members share one scale"
+        )
+    limits = [model.max_tokens for model in models if model.max_tokens is not None]
+    told = [f"{model.revision}:{member.calibration}" for model, member in zip(models, members, strict=True)]
+    return Model(
+        name=name,
+        kind="ensemble",
+        members=members,
+        revision=identity(told).hex()[:16],
+        aggregation=settings.aggregation,
+        max_tokens=min(limits, default=None),
+    )

@@ -1,0 +1,1 @@
+"""Where an engine lives: this process or a child."""

@@ -1,0 +1,149 @@
+"""One life of a worker child, seen from its parent."""
+
+import asyncio
+import contextlib
+import itertools
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from guerdon.domain.errors import NotServable
+from guerdon.domain.queries import Query
+from guerdon.workers.messages import HEADER, MAX_FRAME_BYTES, frame, pack_queries, unpack, unpack_answers
+from guerdon.workers.settings import WorkerSettings
+from guerdon.workers.worker import Batch, WorkerDied
+
+Ending = Literal["died", "hung"]
+
+
+@dataclass(slots=True)
+class _Pending:
+    asked: int
+    since: float
+    done: "asyncio.Future[Batch]"
+
+
+class ChildProcess:
+    """A started child. Use `spawn`; then `loaded`, then `run` as often as wanted until `ended` returns."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        settings: WorkerSettings,
+    ) -> None:
+        self._process, self._reader, self._writer, self._settings = process, reader, writer, settings
+        self._pending: dict[int, _Pending] = {}
+        self._numbers = itertools.count()
+        self._last_heard = asyncio.get_running_loop().time()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    @classmethod
+    async def spawn(cls, command: Sequence[str], settings: WorkerSettings) -> Self:
+        """Start ``command`` with the number of an inherited socket as its last argument."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                str(theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=2,  # stdout belongs to our caller's results
+            )
+        reader, writer = await asyncio.open_connection(sock=ours)
+        return cls(process, reader, writer, settings)
+
+    async def loaded(self, engine_settings: dict[str, Any]) -> None:
+        """Have the child load its engine. Raises NotServable, or WorkerDied."""
+        try:
+            async with asyncio.timeout(self._settings.load_timeout_s):
+                self._writer.write(frame({"kind": "load", "settings": engine_settings}))
+                await self._writer.drain()
+                message = await self._receive()
+        except (TimeoutError, OSError, EOFError) as error:
+            raise WorkerDied("the worker died, or took too long, while it loaded") from error
+        if message["kind"] == "not_servable":
+            raise NotServable(message["message"])
+
+    async def run(self, queries: Sequence[Query]) -> Batch:
+        """Send one batch and wait for its answers. Raises WorkerDied."""
+        loop = asyncio.get_running_loop()
+        number = next(self._numbers)
+        pending = _Pending(len(queries), loop.time(), loop.create_future())
+        self._pending[number] = pending
+        try:
+            self._writer.write(frame({"kind": "compute", "batch": number, "queries": pack_queries(queries)}))
+            await self._writer.drain()
+            return await pending.done
+        except OSError as error:
+            raise WorkerDied("the worker's socket closed") from error
+        finally:
+            self._pending.pop(number, None)
+
+    async def ended(self) -> Ending:
+        """Read answers until the child dies or hangs; then it is gone, and what it still owed has failed."""
+        reading = asyncio.create_task(self._read())
+        watching = asyncio.create_task(self._watch())
+        try:
+            await asyncio.wait({reading, watching}, return_when=asyncio.FIRST_COMPLETED)
+            return "died" if reading.done() else "hung"
+        finally:
+            reading.cancel()
+            watching.cancel()
+            await asyncio.gather(reading, watching, return_exceptions=True)
+            await self.kill()
+
+    async def kill(self) -> None:
+        """End the child now."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        self._writer.close()
+        await self._process.wait()
+        for pending in self._pending.values():
+            if not pending.done.done():
+                pending.done.set_exception(WorkerDied("the worker died with this batch"))
+
+    async def _read(self) -> None:
+        """Deliver answers until the child is gone, or says what cannot be understood."""
+        with contextlib.suppress(EOFError, OSError, ValueError):
+            while True:
+                self._settle(await self._receive())
+
+    async def _watch(self) -> None:
+        """Return when the child hangs: silent for too long, or busy with one batch for too long."""
+        loop = asyncio.get_running_loop()
+        self._last_heard = loop.time()
+        while True:
+            await asyncio.sleep(self._settings.hung_after_s / 10)
+            oldest = min((pending.since for pending in self._pending.values()), default=loop.time())
+            if loop.time() - self._last_heard > self._settings.hung_after_s:
+                return
+            if loop.time() - oldest > self._settings.batch_timeout_s * max(1, len(self._pending)):
+                return
+
+    async def _receive(self) -> dict[str, Any]:
+        header = await self._reader.readexactly(HEADER.size)
+        size = HEADER.unpack(header)[0]
+        if size > MAX_FRAME_BYTES:
+            raise ValueError(f"a message of {size} bytes")
+        message = unpack(await self._reader.readexactly(size))
+        self._last_heard = asyncio.get_running_loop().time()
+        return message
+
+    def _settle(self, message: dict[str, Any]) -> None:
+        if message["kind"] != "answers":
+            return
+        pending = self._pending.get(message["batch"])
+        if pending is None or pending.done.done():
+            return
+        answers = unpack_answers(message["answers"])
+        if len(answers) != pending.asked:
+            raise ValueError(f"{len(answers)} answers to {pending.asked} queries")
+        pending.done.set_result(Batch(answers, message["tokens"], message["bisections"], message["seconds"]))

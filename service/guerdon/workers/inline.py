@@ -1,0 +1,75 @@
+"""A worker in this process: its engine runs on a thread of its own."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from guerdon.domain.errors import NotServable
+from guerdon.domain.events import WorkerDown, WorkerUp
+from guerdon.domain.ports import Record
+from guerdon.domain.queries import Query
+from guerdon.workers.worker import Batch, WorkerDied
+
+
+class InlineWorker:
+    """One engine, loaded and run on one thread. ``load`` returns it, and may take long."""
+
+    slots = 1
+
+    def __init__(self, load: Callable[[], Any], *, name: str, replica: int, record: Record) -> None:
+        self._load = load
+        self._name, self._replica, self._record = name, replica, record
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"engine-{name}")
+        self._loading: asyncio.Task[Any] | None = None
+
+    async def start(self) -> None:
+        """Begin loading on the engine's thread."""
+        self._loading = asyncio.create_task(self._loaded())
+
+    async def ready(self) -> None:
+        """Wait for the engine. Raises NotServable when it cannot be loaded."""
+        if self._loading is None:
+            raise WorkerDied("not started")
+        await asyncio.shield(self._loading)
+
+    @property
+    def up(self) -> bool:
+        """Whether the engine is loaded."""
+        return self._loading is not None and self._loading.done() and self.failing is None
+
+    @property
+    def failing(self) -> str | None:
+        """Why loading failed."""
+        if self._loading is None or not self._loading.done():
+            return None
+        if self._loading.cancelled():
+            return "closed"
+        error = self._loading.exception()
+        return None if error is None else str(error)
+
+    async def run(self, queries: Sequence[Query]) -> Batch:
+        """Run one batch on the engine's thread."""
+        await self.ready()
+        assert self._loading is not None
+        engine = self._loading.result()
+        started = time.perf_counter()
+        done = await asyncio.get_running_loop().run_in_executor(self._thread, engine.compute, queries)
+        return Batch(done.answers, done.tokens, done.bisections, time.perf_counter() - started)
+
+    async def close(self) -> None:
+        """Let the running batch end, then drop the engine."""
+        if self._loading is not None and not self._loading.done():
+            self._loading.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._record(WorkerDown(self._name, self._replica, "closed"))
+
+    async def _loaded(self) -> Any:
+        try:
+            engine = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+        except NotServable:
+            self._record(WorkerDown(self._name, self._replica, "failed_to_load"))
+            raise
+        self._record(WorkerUp(self._name, self._replica))
+        return engine

@@ -1,0 +1,116 @@
+"""A worker in a child process, started anew whenever it dies or hangs."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from guerdon.domain.errors import NotServable
+from guerdon.domain.events import WorkerDown, WorkerUp
+from guerdon.domain.ports import Record
+from guerdon.domain.queries import Query
+from guerdon.workers.child_process import ChildProcess
+from guerdon.workers.settings import WorkerSettings
+from guerdon.workers.worker import Batch, WorkerDied
+
+CHILD = (sys.executable, "-m", "guerdon.workers.child")
+GIVE_UP_WAITING_AFTER = 3
+"""So many failures in a row, and callers are refused at once instead of waiting for the next try."""
+
+
+class ProcessWorker:
+    """Keeps one child running. While it restarts, `up` is false and batches wait for `ready`."""
+
+    slots = 2  # one that is computed, one in the child's socket
+
+    def __init__(
+        self,
+        engine_settings: dict[str, Any],
+        settings: WorkerSettings,
+        *,
+        name: str,
+        replica: int,
+        record: Record,
+        command: Sequence[str] = CHILD,
+    ) -> None:
+        self._engine_settings, self._settings, self._command = engine_settings, settings, command
+        self._name, self._replica, self._record = name, replica, record
+        self._up = asyncio.Event()
+        self._child: ChildProcess | None = None
+        self._failures = 0
+        self._not_servable: str | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+
+    @property
+    def up(self) -> bool:
+        """Whether the child has loaded and lives."""
+        return self._up.is_set() and self._not_servable is None
+
+    @property
+    def failing(self) -> str | None:
+        """Why there is no child and will not be one soon."""
+        if self._not_servable is not None:
+            return self._not_servable
+        if not self._up.is_set() and self._failures >= GIVE_UP_WAITING_AFTER:
+            return f"the worker failed {self._failures} times in a row"
+        return None
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, while it is up."""
+        return self._child.pid if self._child is not None else None
+
+    async def start(self) -> None:
+        """Begin keeping a child alive."""
+        self._supervisor = asyncio.create_task(self._supervise())
+
+    async def ready(self) -> None:
+        """Wait for a loaded child. Raises NotServable when its engine refuses what it is to load."""
+        await self._up.wait()
+        if self._not_servable is not None:
+            raise NotServable(self._not_servable)
+
+    async def run(self, queries: Sequence[Query]) -> Batch:
+        """Run one batch in the child. Raises WorkerDied if it goes down meanwhile."""
+        if self._child is None:
+            raise WorkerDied("the worker is restarting")
+        return await self._child.run(queries)
+
+    async def close(self) -> None:
+        """End the child, and stop restarting it."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+            self._record(WorkerDown(self._name, self._replica, "closed"))
+
+    async def _supervise(self) -> None:
+        while self._not_servable is None:
+            await self._one_life()
+            wait_s = self._settings.backoff_s * 2 ** min(self._failures, 30)
+            await asyncio.sleep(min(wait_s, self._settings.backoff_max_s))
+
+    async def _one_life(self) -> None:
+        """Start a child, let it serve until it ends, and say why it did."""
+        child = await ChildProcess.spawn(self._command, self._settings)
+        try:
+            await child.loaded(self._engine_settings)
+            self._child = child
+            self._up.set()
+            self._record(WorkerUp(self._name, self._replica))
+            started = asyncio.get_running_loop().time()
+            reason = await child.ended()
+            lived_s = asyncio.get_running_loop().time() - started
+            self._failures = self._failures + 1 if lived_s < self._settings.backoff_max_s else 0
+            self._record(WorkerDown(self._name, self._replica, reason))
+        except NotServable as error:
+            self._not_servable = str(error)
+            self._up.set()
+            self._record(WorkerDown(self._name, self._replica, "failed_to_load"))
+        except WorkerDied:
+            self._failures += 1
+            self._record(WorkerDown(self._name, self._replica, "failed_to_load"))
+        finally:
+            self._child = None
+            if self._not_servable is None:
+                self._up.clear()
+            await child.kill()
