@@ -130,8 +130,8 @@ class Batched:
             entry.started = now
         try:
             batch = await worker.run([entry.query for entry in entries])
-        except WorkerDied:
-            self._retry(entries)
+        except WorkerDied as death:
+            self._retry(entries, blamed=death.computing)
             return
         except asyncio.CancelledError:
             _settle_all(entries, _unavailable("the service is stopping"))
@@ -144,10 +144,10 @@ class Batched:
             entry.settle(answer)
         self._report(entries, batch)
 
-    def _retry(self, entries: Sequence[Entry]) -> None:
+    def _retry(self, entries: Sequence[Entry], *, blamed: bool) -> None:
         """A dead worker costs its batch a second try, and only a query that kills again and again an error."""
         for entry in entries:
-            entry.deaths += 1
+            entry.deaths += blamed
             if entry.deaths >= MAX_DEATHS:
                 entry.settle(WorkerLost("the worker died each time it was given this response"))
         again = [entry for entry in entries if any(not waiter.done() for waiter in entry.waiters)]

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 MAX_PADDING_RATIO = 0.1
-"""At most this share of a tensor may be padding."""
+"""At most this share of a tensor may be padding, or"""
+MAX_PADDING_TOKENS = 64
+"""this many tokens: less work than another pass through a small model costs in calls alone."""
 
 
-def near_equal_groups(lengths: Sequence[int], *, max_padding_ratio: float = MAX_PADDING_RATIO) -> list[list[int]]:
+def near_equal_groups(lengths: Sequence[int]) -> list[list[int]]:
     """Indexes of ``lengths``, grouped so that little of each group's rectangle is padding.
 
     Within a group lengths fall; every index is in exactly one group.
@@ -15,7 +17,8 @@ def near_equal_groups(lengths: Sequence[int], *, max_padding_ratio: float = MAX_
     longest = real = 0
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         rectangle = longest * (len(groups[-1]) + 1) if groups else 0
-        if not groups or rectangle - (real + lengths[index]) > max_padding_ratio * rectangle:
+        allowed = max(MAX_PADDING_RATIO * rectangle, MAX_PADDING_TOKENS)
+        if not groups or rectangle - (real + lengths[index]) > allowed:
             groups.append([])
             longest, real = lengths[index], 0
         groups[-1].append(index)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tokenizers import AddedToken, Tokenizer
 
-from guerdon.domain.errors import NotServable, ResponseTooLong
+from guerdon.domain.errors import Invalid, NotServable, ResponseTooLong
 from guerdon.domain.samples import Message, Turns, plain_text
 from guerdon.engines.chat_template import ChatTemplate
 
@@ -49,9 +49,7 @@ class ModelTokenizer:
         described = _json(folder / "tokenizer_config.json")
         self._named = _named_tokens(folder, described)
         self._marked = _load(folder, self._named, described)
-        # The same tokenizer, but blind to control tokens: it reads what callers wrote as mere text.
-        self._text = Tokenizer.from_str(self._marked.to_str())
-        self._text.encode_special_tokens = True
+        self._text = _blind(self._marked)
         source = chat_template or _chat_template(folder, described)
         self.template: Template = template or _best_template(source, self._marked)
         if self.template == "chat" and source is None:
@@ -115,7 +113,7 @@ class ModelTokenizer:
     def _fit(self, ids: Sequence[int]) -> Tokens:
         ids = [*ids, self._eos] if self._eos is not None and list(ids[-1:]) != [self._eos] else list(ids)
         if not ids:
-            raise ResponseTooLong("nothing to read: prompt and response have no token at all")
+            raise Invalid("there is nothing to read: the text has no token at all")
         if self.max_tokens is None or len(ids) <= self.max_tokens:
             return Tokens(tuple(ids))
         self._refuse_unless_truncating(len(ids))
@@ -161,6 +159,26 @@ def _load(folder: Path, named: dict[str, str], described: dict[str, Any]) -> Tok
     missing = [token for token in named.values() if tokenizer.token_to_id(token) is None]
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in missing])
     return tokenizer
+
+
+def _blind(tokenizer: Tokenizer) -> Tokenizer:
+    """The same tokenizer, but blind to control tokens: it reads what callers wrote as mere text.
+
+    A unigram model would still find a control token that is among its own pieces, so there it gets a name
+    that no text has; ids stay as they are.
+    """
+    described = json.loads(tokenizer.to_str())
+    if described["model"]["type"] == "Unigram":
+        pieces = described["model"]["vocab"]
+        hidden = {token["content"] for token in described["added_tokens"] if token["special"]}
+        hidden &= {piece for piece, _ in pieces}
+        described["model"]["vocab"] = [
+            [f"\ue000{piece}\ue001" if piece in hidden else piece, score] for piece, score in pieces
+        ]
+        described["added_tokens"] = [token for token in described["added_tokens"] if token["content"] not in hidden]
+    blind = Tokenizer.from_str(json.dumps(described))
+    blind.encode_special_tokens = True
+    return blind
 
 
 def _control_tokens(tokenizer: Tokenizer) -> re.Pattern[str] | None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -29,7 +30,7 @@ class ChildProcess:
 
     def __init__(
         self,
-        process: asyncio.subprocess.Process,
+        process: subprocess.Popen[bytes],
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         settings: WorkerSettings,
@@ -49,14 +50,13 @@ class ChildProcess:
         """Start ``command`` with the number of an inherited socket as its last argument."""
         ours, theirs = socket.socketpair()
         with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                str(theirs.fileno()),
+            reader, writer = await asyncio.open_connection(sock=ours)
+            process = subprocess.Popen(
+                [*command, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
                 stdout=2,  # stdout belongs to our caller's results
             )
-        reader, writer = await asyncio.open_connection(sock=ours)
         return cls(process, reader, writer, settings)
 
     async def loaded(self, engine_settings: dict[str, Any]) -> None:
@@ -101,14 +101,12 @@ class ChildProcess:
 
     async def kill(self) -> None:
         """End the child now."""
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
         self._writer.close()
-        await self._process.wait()
-        for pending in self._pending.values():
+        self._process.kill()
+        await asyncio.shield(asyncio.to_thread(self._process.wait))
+        for position, pending in enumerate(self._pending.values()):
             if not pending.done.done():
-                pending.done.set_exception(WorkerDied("the worker died with this batch"))
+                pending.done.set_exception(WorkerDied("the worker died with this batch", computing=position == 0))
 
     async def _read(self) -> None:
         """Deliver answers until the child is gone, or says what cannot be understood."""

@@ -15,7 +15,7 @@ from guerdon.workers.worker import Batch, WorkerDied
 
 CHILD = (sys.executable, "-m", "guerdon.workers.child")
 GIVE_UP_WAITING_AFTER = 3
-"""So many failures in a row, and callers are refused at once instead of waiting for the next try."""
+"""So many children in a row that died while loading, and callers are refused at once instead of kept waiting."""
 
 
 class ProcessWorker:
@@ -37,7 +37,8 @@ class ProcessWorker:
         self._name, self._replica, self._record = name, replica, record
         self._up = asyncio.Event()
         self._child: ChildProcess | None = None
-        self._failures = 0
+        self._short_lives = 0
+        self._failed_loads = 0
         self._not_servable: str | None = None
         self._supervisor: asyncio.Task[None] | None = None
 
@@ -51,8 +52,8 @@ class ProcessWorker:
         """Why there is no child and will not be one soon."""
         if self._not_servable is not None:
             return self._not_servable
-        if not self._up.is_set() and self._failures >= GIVE_UP_WAITING_AFTER:
-            return f"the worker failed {self._failures} times in a row"
+        if self._failed_loads >= GIVE_UP_WAITING_AFTER:
+            return f"the worker failed to load {self._failed_loads} times in a row"
         return None
 
     @property
@@ -86,7 +87,7 @@ class ProcessWorker:
     async def _supervise(self) -> None:
         while self._not_servable is None:
             await self._one_life()
-            wait_s = self._settings.backoff_s * 2 ** min(self._failures, 30)
+            wait_s = self._settings.backoff_s * 2 ** min(self._short_lives, 30)
             await asyncio.sleep(min(wait_s, self._settings.backoff_max_s))
 
     async def _one_life(self) -> None:
@@ -95,19 +96,21 @@ class ProcessWorker:
         try:
             await child.loaded(self._engine_settings)
             self._child = child
+            self._failed_loads = 0
             self._up.set()
             self._record(WorkerUp(self._name, self._replica))
             started = asyncio.get_running_loop().time()
             reason = await child.ended()
             lived_s = asyncio.get_running_loop().time() - started
-            self._failures = self._failures + 1 if lived_s < self._settings.backoff_max_s else 0
+            self._short_lives = self._short_lives + 1 if lived_s < self._settings.backoff_max_s else 0
             self._record(WorkerDown(self._name, self._replica, reason))
         except NotServable as error:
             self._not_servable = str(error)
             self._up.set()
             self._record(WorkerDown(self._name, self._replica, "failed_to_load"))
         except WorkerDied:
-            self._failures += 1
+            self._short_lives += 1
+            self._failed_loads += 1
             self._record(WorkerDown(self._name, self._replica, "failed_to_load"))
         finally:
             self._child = None

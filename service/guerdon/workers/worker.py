@@ -18,7 +18,14 @@ class Batch:
 
 
 class WorkerDied(Exception):
-    """The worker went down with this batch; another try may well succeed."""
+    """The worker went down with this batch; another try may well succeed.
+
+    ``computing`` tells whether it was at work on the batch, or only held it in waiting.
+    """
+
+    def __init__(self, message: str, *, computing: bool = False) -> None:
+        super().__init__(message)
+        self.computing = computing
 
 
 class Worker(Protocol):

@@ -1,0 +1,24 @@
+"""What several test modules build on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from checkpoints import build_checkpoint
+
+Checkpoints = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+    """Tiny random checkpoints by architecture and options, each built once a run."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    built: dict[str, Path] = {}
+
+    def build(architecture, **options):
+        name = "-".join([architecture, *(f"{key}={value}" for key, value in sorted(options.items()))])
+        if name not in built:
+            built[name] = build_checkpoint(architecture, root / name, **options)
+        return built[name]
+
+    return build
