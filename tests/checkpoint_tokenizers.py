@@ -132,18 +132,14 @@ def _specials(tokens: Sequence[str]) -> list[AddedToken]:
     return [AddedToken(token, normalized=False, special=True) for token in tokens]
 
 
-def _byte_level_bpe(
-    specials: Sequence[str], *, split: str | None = None, vocab_size: int = 420
-) -> Tokenizer:
+def _byte_level_bpe(specials: Sequence[str], *, split: str | None = None, vocab_size: int = 420) -> Tokenizer:
     """Byte-level BPE as in GPT-2 (no `split`), Llama 3 and Qwen; no post-processor yet."""
     tokenizer = Tokenizer(models.BPE())
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=split is None)
     tokenizer.pre_tokenizer = (
         byte_level
         if split is None
-        else pre_tokenizers.Sequence(
-            [pre_tokenizers.Split(Regex(split), behavior="isolated"), byte_level]
-        )
+        else pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(split), behavior="isolated"), byte_level])
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -184,16 +180,12 @@ def _train_llama() -> Tokenizer:
     specials = ("<|begin_of_text|>", *_LLAMA_EXTRA, "<|eot_id|>", "<|finetune_right_pad_id|>")
     tokenizer = _byte_level_bpe(specials, split=_LLAMA3_SPLIT)
     byte_level = processors.ByteLevel(trim_offsets=False)
-    tokenizer.post_processor = processors.Sequence(
-        [byte_level, _with_bos(tokenizer, "<|begin_of_text|>")]
-    )
+    tokenizer.post_processor = processors.Sequence([byte_level, _with_bos(tokenizer, "<|begin_of_text|>")])
     return tokenizer
 
 
 def _train_mistral() -> Tokenizer:
-    tokenizer = _byte_level_bpe(
-        ("<unk>", "<s>", "</s>", *_MISTRAL_EXTRA, "<pad>"), split=_LLAMA3_SPLIT
-    )
+    tokenizer = _byte_level_bpe(("<unk>", "<s>", "</s>", *_MISTRAL_EXTRA, "<pad>"), split=_LLAMA3_SPLIT)
     tokenizer.post_processor = _with_bos(tokenizer, "<s>")
     return tokenizer
 
@@ -225,9 +217,7 @@ def _train_gemma() -> Tokenizer:
     tokenizer.model = learned
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    )
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.add_special_tokens(_specials(_GEMMA_SPECIALS))
     tokenizer.post_processor = _with_bos(tokenizer, "<bos>")
     return tokenizer
@@ -238,9 +228,7 @@ def _train_bert() -> Tokenizer:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##")
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=400, special_tokens=_specials(_BERT_SPECIALS), show_progress=False
-    )
+    trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=_specials(_BERT_SPECIALS), show_progress=False)
     tokenizer.train_from_iterator(CORPUS, trainer)
     tokenizer.post_processor = _cls_sep(tokenizer, second_type=1)
     return tokenizer
@@ -249,9 +237,7 @@ def _train_bert() -> Tokenizer:
 def _train_roberta() -> Tokenizer:
     tokenizer = _byte_level_bpe(_ROBERTA_SPECIALS)
     cls, sep = (("<s>", tokenizer.token_to_id("<s>")), ("</s>", tokenizer.token_to_id("</s>")))
-    tokenizer.post_processor = processors.RobertaProcessing(
-        sep, cls, trim_offsets=True, add_prefix_space=False
-    )
+    tokenizer.post_processor = processors.RobertaProcessing(sep, cls, trim_offsets=True, add_prefix_space=False)
     return tokenizer
 
 
@@ -264,9 +250,7 @@ def _train_deberta() -> Tokenizer:
             normalizers.Strip(left=False, right=True),
         ]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Metaspace(prepend_scheme="always")]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(prepend_scheme="always")])
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
     trainer = trainers.UnigramTrainer(
         vocab_size=300,
@@ -354,7 +338,5 @@ FAMILIES = {
         saved_by=DebertaV2Tokenizer,
         named=_BERT_NAMED | {"bos_token": "[CLS]", "eos_token": "[SEP]"},
     ),
-    "modernbert": TokenizerFamily(
-        train=_train_modernbert, saved_by=PreTrainedTokenizerFast, named=_BERT_NAMED
-    ),
+    "modernbert": TokenizerFamily(train=_train_modernbert, saved_by=PreTrainedTokenizerFast, named=_BERT_NAMED),
 }

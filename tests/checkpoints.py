@@ -6,7 +6,6 @@ from pathlib import Path
 
 import sentencepiece
 import torch
-from checkpoint_tokenizers import CORPUS, FAMILIES, tokenizer_of
 from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoConfig,
@@ -17,6 +16,8 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+
+from checkpoint_tokenizers import CORPUS, FAMILIES, tokenizer_of
 
 DECODERS = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "mistral")
 ENCODERS = ("bert", "roberta", "deberta-v2", "modernbert")
@@ -74,7 +75,7 @@ _OWN: dict[str, dict[str, object]] = {
 }
 
 
-def build_checkpoint(  # noqa: PLR0913 - the knobs of a checkpoint, all but two keyword-only
+def build_checkpoint(
     architecture: str,
     folder: Path,
     *,
@@ -86,9 +87,7 @@ def build_checkpoint(  # noqa: PLR0913 - the knobs of a checkpoint, all but two 
     """A random classifier and its tokenizer. `chat_template` None: decoders get one."""
     if pad_is_eos and architecture not in DECODERS:
         raise ValueError(f"pad == eos is a decoder's case, {architecture} is none")
-    tokenizer = tokenizer_of(
-        _FAMILY_OF[architecture], pad_is_eos=pad_is_eos, chat_template=chat_template
-    )
+    tokenizer = tokenizer_of(_FAMILY_OF[architecture], pad_is_eos=pad_is_eos, chat_template=chat_template)
     config = _config_of(architecture, tokenizer, num_labels)
     model = AutoModelForSequenceClassification.from_config(config)
     return _save(model, tokenizer, folder, seed=seed, family=_FAMILY_OF[architecture])
@@ -183,9 +182,7 @@ def _config_of(
     if architecture == "modernbert":
         ids |= {"bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id}
     settings = _COMMON | _OWN[architecture] | ids | changes
-    return AutoConfig.for_model(
-        model_type, vocab_size=len(tokenizer), num_labels=num_labels, **settings
-    )
+    return AutoConfig.for_model(model_type, vocab_size=len(tokenizer), num_labels=num_labels, **settings)
 
 
 def _save(

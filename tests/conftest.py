@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from checkpoints import build_checkpoint
 
 Checkpoints = Callable[..., Path]

@@ -54,9 +54,7 @@ def reference_ids(folder: Path, messages_or_pair: Messages | Pair) -> list[int]:
     if _is_pair(messages_or_pair):
         return tokenizer(*messages_or_pair)["input_ids"]
     messages = [dict(message) for message in messages_or_pair]
-    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=False, return_dict=True)[
-        "input_ids"
-    ]
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=False, return_dict=True)["input_ids"]
     doubled = [tokenizer.bos_token_id] * 2
     while tokenizer.bos_token_id is not None and ids[:2] == doubled:
         ids = ids[1:]
@@ -78,9 +76,7 @@ def _is_pair(messages_or_pair: Messages | Pair) -> bool:
 @lru_cache(maxsize=64)
 def _classifier(folder: Path, adapter: Path | None) -> PreTrainedModel:
     """The classifier in float32; with an adapter, PEFT's layers are in place inside it."""
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager"
-    )
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     if adapter is not None:
         model = PeftModel.from_pretrained(model, adapter).get_base_model()
     return model.eval()
@@ -88,9 +84,7 @@ def _classifier(folder: Path, adapter: Path | None) -> PreTrainedModel:
 
 @lru_cache(maxsize=64)
 def _encoder(folder: Path) -> PreTrainedModel:
-    return AutoModel.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager"
-    ).eval()
+    return AutoModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
 
 
 @lru_cache(maxsize=64)

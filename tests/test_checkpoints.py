@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
 from checkpoints import (
     ARCHITECTURES,
     DECODERS,
@@ -19,7 +21,6 @@ from checkpoints import (
     build_sentencepiece_checkpoint,
 )
 from oracle import reference_embedding, reference_ids, reference_reward, reference_type_ids
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 PROMPT = "How do I bake a loaf of bread?"
 ANSWERS = ("Mix flour, water, salt and yeast.", "The moon goes around the earth.", "")
@@ -92,8 +93,7 @@ def test_different_answers_get_different_finite_rewards(checkpoints, architectur
     """Two answers to one prompt differ by far more than the tolerance of the parity tests."""
     folder = checkpoints[architecture]
     rewards = [
-        reference_reward(folder, reference_ids(folder, sample(architecture, answer, PROMPT)))[0]
-        for answer in ANSWERS
+        reference_reward(folder, reference_ids(folder, sample(architecture, answer, PROMPT)))[0] for answer in ANSWERS
     ]
     assert all(map(math.isfinite, rewards))
     assert min(abs(a - b) for i, a in enumerate(rewards) for b in rewards[:i]) > 1e-2
@@ -165,17 +165,11 @@ def test_a_pair_is_tokenized_with_exactly_its_specials(checkpoints, architecture
     tokenizer = AutoTokenizer.from_pretrained(folder)
     pair = (PROMPT, ANSWERS[0])
     ids = reference_ids(folder, pair)
-    specials = [
-        token
-        for token in tokenizer.convert_ids_to_tokens(ids)
-        if token in tokenizer.all_special_tokens
-    ]
+    specials = [token for token in tokenizer.convert_ids_to_tokens(ids) if token in tokenizer.all_special_tokens]
     assert tokenizer.chat_template is None
     assert specials == SPECIALS_OF_A_PAIR[architecture]
     types = reference_type_ids(folder, pair)
-    assert types is None or set(types) == (
-        {0, 1} if architecture in ("bert", "deberta-v2") else {0}
-    )
+    assert types is None or set(types) == ({0, 1} if architecture in ("bert", "deberta-v2") else {0})
 
 
 @pytest.mark.parametrize("architecture", DECODERS)
@@ -195,9 +189,7 @@ def test_labels_seeds_and_templates_are_as_asked(tmp_path, architecture):
     """Three labels give three numbers, another seed others; the template can be turned round."""
     template = architecture in ENCODERS
     first, second = (
-        build_checkpoint(
-            architecture, tmp_path / str(seed), num_labels=3, seed=seed, chat_template=template
-        )
+        build_checkpoint(architecture, tmp_path / str(seed), num_labels=3, seed=seed, chat_template=template)
         for seed in (0, 1)
     )
     ids = random_ids(first, 12)
@@ -212,9 +204,7 @@ def test_an_adapter_changes_the_reward(checkpoints, tmp_path, architecture):
     folder = checkpoints[architecture]
     ids = random_ids(folder, 12)
     first, second = (build_adapter(folder, tmp_path / str(seed), seed=seed) for seed in (0, 1))
-    rewards = {
-        reference_reward(folder, ids, adapter=adapter)[0] for adapter in (None, first, second)
-    }
+    rewards = {reference_reward(folder, ids, adapter=adapter)[0] for adapter in (None, first, second)}
     assert len(rewards) == 3
 
 
@@ -252,9 +242,7 @@ def test_a_remote_code_checkpoint_needs_its_own_code(tmp_path):
 
 def test_a_sentencepiece_checkpoint_tokenizes_without_tokenizer_json(tmp_path):
     """transformers reads `tokenizer.model`, adds one BOS and marks the first word."""
-    pytest.importorskip(
-        "google.protobuf", reason="transformers parses tokenizer.model with protobuf"
-    )
+    pytest.importorskip("google.protobuf", reason="transformers parses tokenizer.model with protobuf")
     folder = build_sentencepiece_checkpoint(tmp_path / "sentencepiece")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert not (folder / "tokenizer.json").exists()

@@ -5,10 +5,9 @@ import random
 
 import numpy as np
 import pytest
-from checkpoints import ARCHITECTURES, DECODERS, build_adapter, build_backbone, build_headless_causal
-from oracle import reference_embedding, reference_reward
 from transformers import AutoTokenizer
 
+from checkpoints import ARCHITECTURES, DECODERS, build_adapter, build_backbone, build_headless_causal
 from guerdon.domain.errors import EngineFailed, NotServable
 from guerdon.domain.events import WorkerUp
 from guerdon.domain.queries import Query
@@ -17,6 +16,7 @@ from guerdon.engines.settings import EngineSettings
 from guerdon.engines.torch_engine import TorchEngine, pooled_index
 from guerdon.workers.process import ProcessWorker
 from guerdon.workers.settings import WorkerSettings
+from oracle import reference_embedding, reference_reward
 
 BATCHES = 100
 
@@ -142,9 +142,7 @@ def test_an_adapter_brings_the_head_that_its_base_lacks(checkpoint, tmp_path):
     base = build_headless_causal(tmp_path / "base")
     with_head = checkpoint("llama")
     adapter = build_adapter(with_head, tmp_path / "adapter", seed=3)
-    only_adapter = EngineSettings(
-        folder=str(base), device="cpu", adapters=(("x", str(adapter)),), serves_base=False
-    )
+    only_adapter = EngineSettings(folder=str(base), device="cpu", adapters=(("x", str(adapter)),), serves_base=False)
     answers = TorchEngine(only_adapter).compute([Query((5, 6, 7), adapter="x")]).answers
     assert np.isfinite(answers[0]).all()
     with pytest.raises(NotServable, match=r"not a trained sequence classifier.*score\.weight"):

@@ -4,17 +4,17 @@ import json
 import shutil
 
 import pytest
-from checkpoints import ARCHITECTURES, DECODERS, ENCODERS, build_sentencepiece_checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracle import reference_ids
 from transformers import AutoTokenizer
 
+from checkpoints import ARCHITECTURES, DECODERS, ENCODERS, build_sentencepiece_checkpoint
 from guerdon.domain.errors import Invalid, NotServable, ResponseTooLong
 from guerdon.domain.samples import Message, assistant, user
 from guerdon.engines.checkpoint import find_checkpoint
 from guerdon.engines.tokenizer import ModelTokenizer
 from guerdon.engines.tokenizer_files import tokenizer_folder
+from oracle import reference_ids
 
 TEXTS = [
     "How do I bake bread?",

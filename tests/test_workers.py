@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fault_child import DIE, DIE_ONCE, SHORT, SLOW, STOP
 
+from fault_child import DIE, DIE_ONCE, SHORT, SLOW, STOP
 from guerdon.batching.batched import Batched
 from guerdon.batching.budget import BatchSettings
 from guerdon.domain.errors import DeadlineExceeded, NotServable, Overloaded, Unavailable, WorkerLost

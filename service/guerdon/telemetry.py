@@ -36,8 +36,9 @@ SPREADS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 4)
 class Metrics:
     """All series of one service, in a registry of their own. Label values come from fixed sets only."""
 
-    def __init__(self, models: Iterable[str]) -> None:
-        disable_created_metrics()
+    def __init__(self, models: Iterable[str], engines: Mapping[str, int]) -> None:
+        """``engines`` gives each engine's number of replicas."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._models = frozenset(models)
         self.registry = registry = CollectorRegistry()
         by_call = ["protocol", "endpoint", "model"]
@@ -52,12 +53,31 @@ class Metrics:
             "guerdon_stage_duration_seconds", "Time of a request in one stage.",
             ["stage"], buckets=SECONDS, registry=registry,
         )  # fmt: skip
-        self.inflight = Gauge("guerdon_inflight_requests", "Requests being answered.", registry=registry)
+        self._inflight = Gauge("guerdon_inflight_requests", "Requests being answered.", registry=registry)
         self.ready = Gauge("guerdon_ready", "1 while every engine has a worker that can run.", registry=registry)
         self._stages_of_work(registry)
         self._results(registry)
         info = Gauge("guerdon_build_info", "The running version.", ["version"], registry=registry)
         info.labels(version("guerdon")).set(1)
+        self._start_at_zero(engines)
+
+    def _start_at_zero(self, engines: Mapping[str, int]) -> None:
+        """Have every series from the start: a first fault must show as a step, and its absence as 0."""
+        for engine, replicas in engines.items():
+            self.record(QueueChanged(engine, 0, 0))
+            for reason in ("disconnect", "deadline"):
+                self._dropped.labels(engine, reason)
+            for reason in ("died", "hung", "failed_to_load", "closed"):
+                self._worker_ends.labels(engine, reason)
+            self._rejections.labels(engine, "queue_full")
+            for series in (self._bisects, self._tokens, self._computed):
+                series.labels(engine)
+            for replica in range(replicas):
+                self._worker_up.labels(engine, str(replica)).set(0)
+        self.record(CacheLooked(0, 0, 0, 0))
+        for model in self._models:
+            self._responses.labels(model, "ok")
+            self._nonfinite.labels(model)
 
     def _stages_of_work(self, registry: CollectorRegistry) -> None:
         engine = ["engine"]
@@ -150,8 +170,13 @@ class Metrics:
                 self._worker_up.labels(engine, str(replica)).set(0)
                 self._worker_ends.labels(engine, reason).inc()
 
+    def arrived(self) -> None:
+        """Count a request that begins."""
+        self._inflight.inc()
+
     def request(self, endpoint: str, model: str, code: int, seconds: float, stages: Mapping[str, float]) -> None:
-        """Count one HTTP request. A model that is not served is labelled ``other``."""
+        """Count one HTTP request that ended. A model that is not served is labelled ``other``."""
+        self._inflight.dec()
         known = model if model in self._models else "other" if model else ""
         self._requests.labels("http", endpoint, known, str(code)).inc()
         self._duration.labels("http", endpoint, known).observe(seconds)

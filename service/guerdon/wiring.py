@@ -58,7 +58,7 @@ class Service:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.metrics = Metrics(plan.models)
+        self.metrics = Metrics(plan.models, {engine.name: engine.replicas for engine in plan.engines})
         record = self.metrics.record
         self._engines = {engine.name: _batched(engine, plan.config, record) for engine in plan.engines}
         store = MemoryStore(int(plan.config.cache.l1_bytes))
@@ -69,6 +69,7 @@ class Service:
             for name, scorer in plan.scorers.items()
         }
         self.gateway = Gateway(plan.models, stages, record=record)
+        self.metrics.ready.set_function(lambda: not self.unready())
         self._was_ready = False
 
     async def start(self) -> None:
@@ -83,9 +84,7 @@ class Service:
     def unready(self) -> dict[str, str]:
         """Why an engine cannot run now, by its name; empty when all can."""
         reasons = {name: engine.unready for name, engine in self._engines.items()}
-        found = {name: reason for name, reason in reasons.items() if reason is not None}
-        self.metrics.ready.set(not found)
-        return found
+        return {name: reason for name, reason in reasons.items() if reason is not None}
 
     def started(self) -> bool:
         """Whether every engine has been able to run at some time: from then on, requests wait for a restart."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import typer
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 
 from guerdon.domain.errors import NotServable
@@ -13,6 +14,8 @@ from guerdon.transport.http import Health, http_app
 from guerdon.wiring import Plan, Service
 
 DRAIN_S = 30
+KEEP_ALIVE_S = 75
+"""Longer than clients keep idle connections: one that is closed while a request is on its way is an error to them."""
 SAMPLE_CALL = """curl -s {url}/v1/score -H 'Content-Type: application/json' -d '{{
   "inputs": [{{"prompt": "How do I boil an egg?",
               "responses": ["Put it in boiling water for eight minutes, then cool it under the tap.",
@@ -21,7 +24,7 @@ SAMPLE_CALL = """curl -s {url}/v1/score -H 'Content-Type: application/json' -d '
 
 def serve(plan: Plan, host: str, port: int) -> int:
     """Serve until a signal; the exit status."""
-    return asyncio.run(_serve(plan, host, port))
+    return uvloop.run(_serve(plan, host, port))
 
 
 async def _serve(plan: Plan, host: str, port: int) -> int:
@@ -35,9 +38,10 @@ async def _serve(plan: Plan, host: str, port: int) -> int:
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=DRAIN_S,
+            timeout_keep_alive=KEEP_ALIVE_S,
             server_header=False,
             date_header=False,
-        )  # fmt: skip
+        )
     )
     serving = asyncio.create_task(server.serve())
     announcing = asyncio.create_task(_announce(service, server, serving, host, port))
@@ -61,7 +65,7 @@ def application(service: Service) -> FastAPI:
         service.plan.config.limits,
         health=Health(unready=service.unready, started=service.started),
         metrics=service.metrics.render,
-        count=service.metrics.request,
+        requests=service.metrics,
         lifespan=lifespan,
     )
 

@@ -18,7 +18,9 @@ class Strict(BaseModel):
         if isinstance(given, dict):
             for key in given:
                 if key not in cls.model_fields:
-                    raise PydanticCustomError("unknown_key", "{problem}", {"problem": _unknown(str(key), cls), "key": str(key)})
+                    raise PydanticCustomError(
+                        "unknown_key", "{problem}", {"problem": _unknown(str(key), cls), "key": str(key)}
+                    )
         return given
 
 

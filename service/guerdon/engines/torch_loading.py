@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from peft import PeftConfig, PeftModel
 from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedModel
@@ -19,6 +18,14 @@ from guerdon.domain.errors import NotServable
 from guerdon.engines.settings import EngineSettings
 
 log = logging.getLogger(__name__)
+
+
+class Adapters(Protocol):
+    """Several PEFT adapters over one model."""
+
+    def active(self, adapter: str) -> AbstractContextManager[Any]:
+        """While the block runs, this adapter is part of the model; empty is none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +39,11 @@ class Loaded:
     pad_id: int
     config_pad_id: int | None
     reads_type_ids: bool
-    peft: PeftModel | None = None
+    adapters: Adapters | None = None
 
     def adapted(self, adapter: str) -> AbstractContextManager[Any]:
         """While the block runs, the model is the base with this adapter; empty is the base alone."""
-        if self.peft is None:
-            return nullcontext()
-        if not adapter:
-            return self.peft.disable_adapter()  # type: ignore[no-any-return]
-        self.peft.set_adapter(adapter, inference_mode=True)
-        return nullcontext()
+        return nullcontext() if self.adapters is None else self.adapters.active(adapter)
 
 
 def load_model(settings: EngineSettings) -> Loaded:
@@ -49,10 +51,8 @@ def load_model(settings: EngineSettings) -> Loaded:
     disable_progress_bar()
     device = choose_device(settings.device, settings.replica)
     model = _pretrained(settings)
-    peft = _adapted(model, settings.adapters) if settings.adapters else None
+    adapters = _adapters(model, settings) if settings.adapters else None
     model = model.to(device).eval()
-    if peft is not None:
-        peft.to(device).eval()
     score = getattr(model, "score", None)
     config_pad = getattr(model.config.get_text_config(), "pad_token_id", None)
     return Loaded(
@@ -64,7 +64,7 @@ def load_model(settings: EngineSettings) -> Loaded:
         config_pad_id=config_pad,
         reads_type_ids="token_type_ids" in inspect.signature(model.forward).parameters
         and getattr(model.config, "type_vocab_size", 0) > 1,
-        peft=peft,
+        adapters=adapters,
     )
 
 
@@ -137,15 +137,7 @@ def _attention(config: Any) -> str | None:
     return "eager" if capped else None
 
 
-def _adapted(model: PreTrainedModel, adapters: Sequence[tuple[str, str]]) -> PeftModel:
-    """The adapters, loaded over one set of base weights."""
-    peft: PeftModel | None = None
-    for name, folder in adapters:
-        config = PeftConfig.from_pretrained(folder)
-        config.inference_mode = True
-        if peft is None:
-            peft = PeftModel.from_pretrained(model, folder, adapter_name=name, config=config)
-        else:
-            peft.load_adapter(folder, adapter_name=name, is_trainable=False)
-    assert peft is not None
-    return peft
+def _adapters(model: PreTrainedModel, settings: EngineSettings) -> Adapters:
+    from guerdon.engines.torch_adapters import PeftAdapters  # peft takes a second to import, and few need it
+
+    return PeftAdapters(model, settings.adapters)

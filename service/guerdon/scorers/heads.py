@@ -141,3 +141,4 @@ def save_head(path: Path, head: Head, *, about: Mapping[str, object] | None = No
     tensors = {f"{i}.weight": np.ascontiguousarray(w) for i, w in enumerate(head.weights)}
     tensors |= {f"{i}.bias": np.ascontiguousarray(b) for i, b in enumerate(head.biases)}
     save_file(tensors, path, metadata={"guerdon": json.dumps(described, sort_keys=True)})
+    path.chmod(0o644)  # the library writes files that only their owner can read

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from guerdon.domain.errors import ServiceError
 from guerdon.domain.ports import Engine

@@ -22,7 +22,7 @@ from guerdon.transport.body_gate import BodyGate
 from guerdon.transport.errors import error_response, json_response
 from guerdon.transport.json_body import read_json
 from guerdon.transport.native import NativeApi
-from guerdon.transport.observed import Count, Observed
+from guerdon.transport.observed import Observed, Requests
 from guerdon.transport.schemas import RerankRequest, ScoreRequest
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -45,7 +45,13 @@ class Health:
 
 
 def http_app(
-    gateway: Gateway, limits: Limits, *, health: Health, metrics: Callable[[], bytes], count: Count, lifespan: Lifespan
+    gateway: Gateway,
+    limits: Limits,
+    *,
+    health: Health,
+    metrics: Callable[[], bytes],
+    requests: Requests,
+    lifespan: Lifespan,
 ) -> FastAPI:
     """The service over HTTP."""
     app = FastAPI(
@@ -56,7 +62,7 @@ def http_app(
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(BodyGate, max_bytes=int(limits.max_body), timeout_s=limits.body_timeout_s)
-    app.add_middleware(Observed, count=count)
+    app.add_middleware(Observed, requests=requests)
     app.openapi = lambda: _documented(app)  # type: ignore[method-assign]
     return app
 

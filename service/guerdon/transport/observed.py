@@ -3,7 +3,8 @@
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -12,8 +13,19 @@ from guerdon.domain.errors import ServiceError
 from guerdon.transport.errors import error_response
 
 log = logging.getLogger(__name__)
-Count = Callable[[str, str, int, float, Mapping[str, float]], None]
-"""Called once a request: endpoint, model, status, seconds, seconds by stage."""
+
+
+class Requests(Protocol):
+    """Where requests are counted."""
+
+    def arrived(self) -> None:
+        """A request begins."""
+        ...
+
+    def request(self, endpoint: str, model: str, code: int, seconds: float, stages: Mapping[str, float]) -> None:
+        """A request has ended."""
+        ...
+
 
 MAX_ID_CHARACTERS = 128
 
@@ -21,8 +33,8 @@ MAX_ID_CHARACTERS = 128
 class Observed:
     """Gives each request an id, times it by stage (``Server-Timing``), and counts it once, however it ends."""
 
-    def __init__(self, app: ASGIApp, *, count: Count) -> None:
-        self._app, self._count = app, count
+    def __init__(self, app: ASGIApp, *, requests: Requests) -> None:
+        self._app, self._requests = app, requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve and count one request."""
@@ -32,6 +44,7 @@ class Observed:
         state = scope.setdefault("state", {})
         state["id"] = _request_id(dict(scope["headers"]))
         status, started = 500, time.perf_counter()
+        self._requests.arrived()
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -49,7 +62,7 @@ class Observed:
                 await error_response(ServiceError(f"internal error; request {state['id']}"))(scope, receive, watched)
             finally:
                 seconds = time.perf_counter() - started
-                self._count(_endpoint(scope), state.get("model", ""), status, seconds, timings.seconds)
+                self._requests.request(_endpoint(scope), state.get("model", ""), status, seconds, timings.seconds)
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:

@@ -51,7 +51,7 @@ class ChildProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             reader, writer = await asyncio.open_connection(sock=ours)
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: ASYNC220 - milliseconds, and asyncio's own would need a child watcher
                 [*command, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

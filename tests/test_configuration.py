@@ -1,0 +1,202 @@
+"""Configurations, right and wrong: a wrong one names the key, and what would be right."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from checkpoints import (
+    build_adapter,
+    build_backbone,
+    build_headless_causal,
+    build_pickle_checkpoint,
+    build_remote_code_checkpoint,
+)
+from guerdon.config.load import load, overridden
+from guerdon.domain.errors import NotServable
+from guerdon.wiring import plan
+from running import serving
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """Write a configuration, load it as `serve` does, and plan it."""
+
+    def make(settings, environment=None):
+        file = tmp_path / "guerdon.yaml"
+        file.write_text(settings if isinstance(settings, str) else yaml.safe_dump(settings))
+        config, base = load(file, environment or {})
+        return plan(config, base=base, cache=tmp_path / "cache")
+
+    return make
+
+
+def refused(planned, settings, environment=None):
+    with pytest.raises(NotServable) as error:
+        planned(settings, environment)
+    return str(error.value)
+
+
+def scorer(model, **more):
+    return {"kind": "reward_model", "model": str(model), "placement": "inline", **more}
+
+
+WRONG = {
+    "a typo at the top": ({"scorer": {}}, "unknown key `scorer`; did you mean `scorers`?"),
+    "a typo in a scorer": (
+        {"scorers": {"a": scorer("x", dtpye="float32")}},
+        "scorers.a: unknown key `dtpye`; did you mean `dtype`?",
+    ),
+    "a typo in the limits": ({"scorers": {"a": scorer("x")}, "limits": {"max_bdy": 1}}, "did you mean `max_body`?"),
+    "no scorers": ({"scorers": {}}, "scorers: "),
+    "an unknown kind": ({"scorers": {"a": {"kind": "reward"}}}, "'reward_model'"),
+    "an unknown dtype": ({"scorers": {"a": scorer("x", dtype="int8")}}, "scorers.a.dtype"),
+    "an unknown device": ({"scorers": {"a": scorer("x", device="gpu")}}, "scorers.a.device"),
+    "a name with a dot": ({"scorers": {"a.b": scorer("x")}}, "scorers"),
+    "one name twice": (
+        {"scorers": {"a": scorer("x")}, "ensembles": {"a": {"members": ["a"]}}},
+        "both a scorer and an ensemble",
+    ),
+    "a bad size": ({"scorers": {"a": scorer("x")}, "limits": {"max_body": "8 parsecs"}}, "limits.max_body"),
+    "a std of zero": ({"scorers": {"a": scorer("x", calibration={"mean": 0, "std": 0})}}, "scorers.a.calibration.std"),
+    "an unknown aggregation": (
+        {"scorers": {"a": scorer("x")}, "ensembles": {"e": {"members": ["a"], "aggregation": {"method": "max"}}}},
+        "ensembles.e.aggregation.method",
+    ),
+    "no map": ("- a\n- b\n", "not a map"),
+    "no YAML": ("a: [", "not valid YAML"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_configuration_names_the_key(case, planned):
+    """And the nearest valid one, where there is one."""
+    settings, words = WRONG[case]
+    assert words in refused(planned, settings)
+
+
+def test_a_missing_file_is_said_plainly(tmp_path):
+    """The path, and that it is not there."""
+    with pytest.raises(NotServable, match=r"nowhere\.yaml: No such file"):
+        load(tmp_path / "nowhere.yaml", {})
+
+
+def test_the_environment_overrides_the_file(planned, checkpoint):
+    """Whatever the case of names in the file; values are read as YAML; a wrong key is as wrong as in the file."""
+    settings = {"scorers": {"Mine": scorer(checkpoint("bert"), max_tokens=100)}}
+    made = planned(
+        settings, {"GUERDON_SCORERS__MINE__MAX_TOKENS": "60", "GUERDON_LIMITS__MAX_BODY": "1MiB", "HOME": "/"}
+    )
+    assert made.models["Mine"].max_tokens == 60
+    assert made.config.limits.max_body == 1 << 20
+    assert "did you mean `max_tokens`" in refused(planned, settings, {"GUERDON_SCORERS__MINE__MAX_TOKEN": "60"})
+    assert overridden({}, {"GUERDON_A__B": "{c: 1}"}) == {"a": {"b": {"c": 1}}}
+
+
+def test_a_folder_without_a_model_is_refused(planned, tmp_path):
+    """It says what is missing; a name that is neither folder nor hub id says that."""
+    (tmp_path / "empty").mkdir()
+    assert "no model here: the folder has no config.json" in refused(
+        planned, {"scorers": {"a": scorer(tmp_path / "empty")}}
+    )
+    assert "there is no such folder" in refused(planned, {"scorers": {"a": scorer(tmp_path / "nowhere")}})
+
+
+def test_a_checkpoint_that_needs_remote_code_is_refused(planned, tmp_path):
+    """Before anything of it is run."""
+    folder = build_remote_code_checkpoint(tmp_path / "remote")
+    assert "needs code of its own (`auto_map` in config.json)" in refused(planned, {"scorers": {"a": scorer(folder)}})
+
+
+def test_a_pickle_checkpoint_is_refused(planned, tmp_path):
+    """It names the file, and how to convert it; an adapter's pickle too."""
+    folder = build_pickle_checkpoint(tmp_path / "pickle")
+    assert "only pickled weights (pytorch_model.bin)" in refused(planned, {"scorers": {"a": scorer(folder)}})
+
+
+def test_a_pickled_adapter_is_refused(planned, checkpoint, tmp_path):
+    """Adapters are held to the same rule as models."""
+    adapter = build_adapter(checkpoint("llama"), tmp_path / "adapter")
+    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+    message = refused(planned, {"scorers": {"a": scorer(checkpoint("llama"), adapter=str(adapter))}})
+    assert "only pickled weights (adapter_model.bin)" in message
+
+
+def test_a_model_without_a_trained_head_stops_the_server(tmp_path):
+    """What only loading shows is said by `serve`, which then ends with status 1."""
+    folder = build_headless_causal(tmp_path / "causal")
+    with (
+        pytest.raises(AssertionError, match=r"not a trained sequence classifier: the checkpoint has no score\.weight"),
+        serving({"scorers": {"a": {**scorer(folder), "placement": "process"}}}, tmp_path),
+    ):
+        pass
+
+
+def test_weights_with_another_hash_are_refused(planned, tmp_path):
+    """A pinned backbone is the one that was pinned."""
+    folder = build_backbone(tmp_path / "backbone")
+    settings = {
+        "scorers": {"r": {"kind": "relevance", "backbone": str(folder), "sha256": "0" * 64, "placement": "inline"}}
+    }
+    assert "the configuration expects 000" in refused(planned, settings)
+
+
+def test_an_ensemble_of_unlike_scales_is_refused(planned, checkpoint):
+    """Members need a calibration, or the explicit word that their scales agree."""
+    one, two = scorer(checkpoint("bert")), scorer(checkpoint("bert", seed=1))
+    settings = {"scorers": {"a": one, "b": two}, "ensembles": {"e": {"members": ["a", "b"]}}}
+    assert "a, b has no calibration" in refused(planned, settings)
+    settings["ensembles"]["e"]["calibration"] = "none"
+    assert planned(settings).models["e"].aggregation is not None
+
+
+def test_an_unknown_member_is_refused_with_the_nearest_one(planned, checkpoint):
+    """Ensembles of ensembles are refused the same way."""
+    settings = {"scorers": {"alpha": scorer(checkpoint("bert"))}, "ensembles": {"e": {"members": ["alhpa"]}}}
+    assert "alhpa is no scorer or head; did you mean alpha?" in refused(planned, settings)
+
+
+def test_a_label_must_exist(planned, checkpoint):
+    """By name or by number."""
+    model = checkpoint("bert", num_labels=3)
+    assert "has no output 7" in refused(planned, {"scorers": {"a": scorer(model, label=7)}})
+    assert "a" in planned({"scorers": {"a": scorer(model, label="LABEL_2")}}).models
+    assert "a" not in planned({"scorers": {"a": scorer(model)}}).models
+
+
+def test_adapters_of_one_base_share_an_engine(planned, checkpoint, tmp_path):
+    """Three scorers over one base, two of them with adapters: one engine; other dtypes need their own."""
+    base = checkpoint("llama")
+    adapters = [build_adapter(base, tmp_path / name, seed=seed) for seed, name in enumerate(("x", "y"), 1)]
+    described = json.loads((adapters[1] / "adapter_config.json").read_text())
+    (adapters[1] / "adapter_config.json").write_text(json.dumps(described | {"base_model_name_or_path": str(base)}))
+    scorers = {
+        "base": scorer(base),
+        "x": scorer(base, adapter=str(adapters[0])),
+        "y": scorer(adapters[1]),
+        "half": scorer(base, dtype="bfloat16"),
+    }
+    made = planned({"scorers": scorers})
+    assert [len(engine.settings.adapters) for engine in made.engines] == [2, 0]
+    assert len({model.revision for model in made.models.values()}) == 4
+
+
+def test_what_changes_a_score_changes_the_revision(planned, checkpoint, tmp_path):
+    """Weights, dtype, template, truncation and length are part of a model's identity; its folder's name is not."""
+    base = checkpoint("qwen2")
+    moved = Path(shutil.copytree(base, tmp_path / "moved"))
+    template = tmp_path / "t.jinja"
+    template.write_text("{{ messages[-1].content }}")
+    variants = [
+        scorer(base),
+        scorer(base, dtype="bfloat16"),
+        scorer(base, truncation="left"),
+        scorer(base, max_tokens=64),
+        scorer(base, chat_template="t.jinja"),
+        scorer(checkpoint("qwen2", seed=5)),
+    ]
+    revisions = [planned({"scorers": {"a": variant}}).models["a"].revision for variant in variants]
+    assert len(set(revisions)) == len(variants)
+    assert planned({"scorers": {"b": scorer(moved)}}).models["b"].revision == revisions[0]
