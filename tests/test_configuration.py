@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -16,6 +17,7 @@ from checkpoints import (
 )
 from guerdon.config.load import load, overridden
 from guerdon.domain.errors import NotServable
+from guerdon.scorers.heads import Head, save_head
 from guerdon.wiring import plan
 from running import serving
 
@@ -200,3 +202,27 @@ def test_what_changes_a_score_changes_the_revision(planned, checkpoint, tmp_path
     revisions = [planned({"scorers": {"a": variant}}).models["a"].revision for variant in variants]
     assert len(set(revisions)) == len(variants)
     assert planned({"scorers": {"b": scorer(moved)}}).models["b"].revision == revisions[0]
+
+
+def test_heads_must_fit_their_backbone(planned, tmp_path):
+    """A head of another width, or of a layer that is not there, is refused at start; heads of one kind go together."""
+    folder = build_backbone(tmp_path / "backbone")
+    hidden = json.loads((folder / "config.json").read_text())["hidden_size"]
+
+    def head(width, *features, pooling="mean"):
+        made = Head(
+            weights=(np.ones((1, width), "f4"),), biases=(np.zeros(1, "f4"),), features=features, pooling=pooling
+        )
+        save_head(tmp_path / f"{features[0]}{width}{pooling}.safetensors", made)
+        return f"{features[0]}{width}{pooling}.safetensors"
+
+    def settings(*files):
+        heads = {f"h{index}": file for index, file in enumerate(files)}
+        return {"scorers": {"x": {"kind": "head_ensemble", "backbone": str(folder), "heads": heads}}}
+
+    fine = head(hidden, "response@1")
+    assert "reads 9 numbers" in refused(planned, settings(fine, head(9, "prompt@1")))
+    assert "backbone has 2 layers" in refused(planned, settings(head(hidden, "prompt@7")))
+    assert "pool their backbone" in refused(planned, settings(fine, head(hidden, "prompt@1", pooling="last")))
+    assert "or features of a pair" in refused(planned, settings(fine, head(hidden, "conversation@1")))
+    assert "x.h0" in planned(settings(fine)).models

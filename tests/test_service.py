@@ -1,12 +1,15 @@
 """The running service over HTTP, with learned-model-shaped checkpoints in worker processes."""
 
 import asyncio
+import json
 import os
 import random
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import httpx
 import pytest
 
@@ -190,16 +193,24 @@ def test_the_gateway_process_loads_no_torch(service):
     assert "torch" in Path(f"/proc/{service.child_pids()[0]}/maps").read_text()
 
 
+@dataclass
+class Answer:
+    status: int
+    text: str
+
+    @property
+    def rewards(self):
+        return json.loads(self.text)["data"][0]["rewards"]
+
+
 async def ask_many(service, bodies, concurrency):
-    """Answers to all bodies, so many in flight."""
-    limit = asyncio.Semaphore(concurrency)
-    async with httpx.AsyncClient(
-        base_url=service.url, timeout=100, limits=httpx.Limits(max_connections=concurrency)
-    ) as client:
+    """Answers to all bodies, so many in flight, over as many connections: as trainers call."""
+    connector = aiohttp.TCPConnector(limit=concurrency)
+    async with aiohttp.ClientSession(service.url, connector=connector) as client:
 
         async def ask(body):
-            async with limit:
-                return await client.post("/v1/score", json=body)
+            async with client.post("/v1/score", json=body) as answer:
+                return Answer(answer.status, await answer.text())
 
         return await asyncio.gather(*(ask(body) for body in bodies))
 
@@ -215,9 +226,9 @@ async def test_a_killed_worker_costs_no_request(service, expected):
     for pid in service.child_pids():
         os.kill(pid, signal.SIGKILL)
     answers = await asking
-    assert [answer.status_code for answer in answers] == [200] * 200
+    assert [answer.status for answer in answers] == [200] * 200
     for (prompt, response), answer in zip(pairs, answers, strict=True):
-        assert answer.json()["data"][0]["rewards"] == close([expected(prompt, response)])
+        assert answer.rewards == close([expected(prompt, response)])
     assert service.metric("guerdon_worker_ends_total", reason="died") >= before + 1
 
 
@@ -231,7 +242,7 @@ async def test_a_thousand_single_requests_are_all_right(service, expected, capsy
     wrong = [
         answer.text
         for (prompt, response), answer in zip(pairs, answers, strict=True)
-        if answer.json()["data"][0]["rewards"] != close([expected(prompt, response)])
+        if answer.rewards != close([expected(prompt, response)])
     ]
     assert not wrong
     resident = {pid: resident_mib(pid) for pid in (service.process.pid, *service.child_pids())}
@@ -254,7 +265,7 @@ async def test_five_hundred_equal_requests_are_one_forward_pass(service):
     before = service.metric("guerdon_tokens_total", engine="one")
     answers = await ask_many(service, [score("all the same, please")] * 500, 100)
     assert len({answer.text.split('"data"')[1].split('"usage"')[0] for answer in answers}) == 1
-    once = answers[0].json()["usage"]["tokens"]
+    once = json.loads(answers[0].text)["usage"]["tokens"]
     assert service.metric("guerdon_tokens_total", engine="one") == before + once
 
 

@@ -1,38 +1,69 @@
 """The ``guerdon`` command."""
 
-from pathlib import Path
+import inspect
+import sys
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
 
+from guerdon.cli.describe import check, models
+from guerdon.cli.evaluate import evaluate
+from guerdon.cli.faults import CannotRun
+from guerdon.cli.options import ConfigFile
+from guerdon.cli.places import planned
+from guerdon.cli.rerank import rerank
+from guerdon.cli.score import score
 from guerdon.cli.server import serve as run_server
-from guerdon.config.load import cache_folder, environment, load
-from guerdon.wiring import Plan, plan
+from guerdon.cli.starter import init
+from guerdon.domain.errors import NotServable
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)  # fmt: skip
 
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="configuration file", envvar="GUERDON_CONFIG")]
 
-
-@app.command()
 def serve(
     config: ConfigFile = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="port to listen on; 0 takes a free one", min=0, max=65535)] = 8000,
 ) -> None:
-    """Serve the configured models over HTTP; without a configuration, the demonstration ensemble."""
+    """Serve models over HTTP.
+
+    Without a configuration, these are the demonstration ensemble and its parts.
+
+    Examples:
+      guerdon serve
+      guerdon serve --config guerdon.yaml --host 0.0.0.0 --port 8080
+
+    """
     raise typer.Exit(run_server(planned(config), host, port))
 
 
-@app.command()
-def check() -> None:
-    """X"""
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line. What a user can mend is told without a traceback."""
+    try:
+        app(args, prog_name="guerdon")
+    except (NotServable, CannotRun) as error:
+        typer.secho(f"guerdon: {error}", fg="red", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
-def planned(config: Path | None) -> Plan:
-    settings, base = load(config, environment())
-    return plan(settings, base=base, cache=cache_folder(environment()))
+def _add(name: str, command: Callable[..., None]) -> None:
+    """Its docstring is its help, and keeps its lines."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    app.command(name, help="\n\n".join(["\b\n" + paragraph for paragraph in paragraphs]))(command)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "serve": serve, "check": check, "models": models, "init": init, "score": score, "rerank": rerank, "eval": evaluate,
+}  # fmt: skip
+for _name, _command in COMMANDS.items():
+    _add(_name, _command)
 
 
 if __name__ == "__main__":
-    app()
+    main()

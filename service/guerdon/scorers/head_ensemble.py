@@ -12,15 +12,7 @@ from guerdon.domain.samples import Sample, plain_text
 from guerdon.domain.scores import Outcome
 from guerdon.engines.tokenizer import ModelTokenizer, Tokens
 from guerdon.scorers.embedding import Embedder, all_texts, states_of
-from guerdon.scorers.heads import (
-    Floats,
-    Head,
-    Layers,
-    conversation_features,
-    pair_features,
-    parse_feature,
-    reads_pairs,
-)
+from guerdon.scorers.heads import Floats, Head, Layers, agreed, conversation_features, pair_features
 from guerdon.scorers.scorer import outcome, prepared
 
 INLINE_ROWS = 32
@@ -36,13 +28,8 @@ class HeadEnsemble:
         self.heads = tuple(heads)
         self._heads = tuple(heads.values())
         self._tokenizer = tokenizer
-        names = [name for head in self._heads for name in head.features]
-        poolings = {head.pooling for head in self._heads}
-        if len(poolings) != 1:
-            raise ValueError("heads of one ensemble must pool their backbone in the same way")
-        self._pairs = reads_pairs(names)
-        layers = tuple(sorted({parse_feature(name)[1] for name in names}))
-        self._embedder = Embedder(engine, layers, poolings.pop())
+        self._pairs, pooling, layers = agreed(self._heads)
+        self._embedder = Embedder(engine, layers, pooling)
 
     async def score(self, samples: Sequence[Sample], deadline: float) -> list[Outcome]:
         """One outcome per sample, with a number per head; each sample has one response."""

@@ -1,7 +1,7 @@
 """Small heads that read a reward from a shared backbone's pooled hidden states."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,8 +42,7 @@ class Head:
             raise ValueError("a head needs as many biases as weights, and at least one of each")
         if self.weights[-1].shape[0] != 1:
             raise ValueError(f"a head's last layer must have one output, not {self.weights[-1].shape[0]}")
-        for feature in self.features:
-            parse_feature(feature)
+        reads_pairs(self.features)
 
     def __call__(self, features: Floats) -> Floats:
         """Raw scores, one a row; higher is better."""
@@ -68,6 +67,29 @@ def reads_pairs(features: Sequence[str]) -> bool:
     if len(kinds) != 1:
         raise ValueError("a head reads either `conversation` features or features of a pair, not both")
     return not kinds.pop()
+
+
+def agreed(heads: Iterable[Head]) -> tuple[bool, str, tuple[int, ...]]:
+    """What heads of one ensemble must have in common: reading pairs or not, and the pooling; and all their layers.
+
+    Raises ValueError where they do not agree.
+    """
+    heads = list(heads)
+    poolings = {head.pooling for head in heads}
+    if len(poolings) != 1:
+        raise ValueError("heads of one ensemble must pool their backbone in the same way")
+    names = [name for head in heads for name in head.features]
+    return reads_pairs(names), poolings.pop(), tuple(sorted({parse_feature(name)[1] for name in names}))
+
+
+def fits(head: Head, *, hidden: int, depth: int) -> None:
+    """Raises ValueError unless a backbone of this hidden size and number of layers feeds the head."""
+    wide, given = head.weights[0].shape[1], hidden * len(head.features)
+    if wide != given:
+        raise ValueError(f"the head reads {wide} numbers, but the backbone gives {len(head.features)} times {hidden}")
+    beyond = [name for name in head.features if not -depth - 1 <= parse_feature(name)[1] <= depth]
+    if beyond:
+        raise ValueError(f"the head reads {beyond[0]}, but the backbone has {depth} layers")
 
 
 def pair_features(names: Sequence[str], prompt: Layers, response: Layers) -> Floats:

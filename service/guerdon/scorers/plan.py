@@ -13,7 +13,7 @@ from guerdon.engines.settings import EngineSettings
 from guerdon.engines.tokenizer import ModelTokenizer
 from guerdon.engines.tokenizer_files import tokenizer_folder
 from guerdon.scorers.head_ensemble import HeadEnsemble
-from guerdon.scorers.heads import Head, load_head
+from guerdon.scorers.heads import Head, agreed, fits, load_head
 from guerdon.scorers.relevance import Relevance
 from guerdon.scorers.reward_model import RewardModel
 from guerdon.scorers.scorer import Scorer
@@ -82,6 +82,7 @@ def _head_ensemble(name: str, settings: HeadEnsembleSettings, base: Path, cache:
     tokenizer, told = _tokenizer(settings, checkpoint, base, cache)
     files = {head: Path(_here(base, file)) for head, file in settings.heads.items()}
     heads = {head: _head(file) for head, file in files.items()}
+    _check_heads(heads, checkpoint)
     digests = [f"{head}={hashlib.sha256(file.read_bytes()).hexdigest()}" for head, file in files.items()]
     return ScorerPlan(
         name=name,
@@ -171,6 +172,18 @@ def _head(file: Path) -> Head:
         return load_head(file)
     except ValueError as error:
         raise NotServable(f"heads: {error}") from error
+
+
+def _check_heads(heads: Mapping[str, Head], checkpoint: Checkpoint) -> None:
+    text = checkpoint.config.get("text_config", checkpoint.config)
+    try:
+        agreed(heads.values())
+        for head in heads.values():
+            fits(head, hidden=int(text["hidden_size"]), depth=int(text["num_hidden_layers"]))
+    except ValueError as error:
+        raise NotServable(f"heads: {error}") from error
+    except KeyError as error:
+        raise NotServable(f"backbone: config.json names no {error}") from error
 
 
 def _chat_template(base: Path, file: str | None) -> str | None:

@@ -1,0 +1,95 @@
+"""``guerdon check`` and ``guerdon models``: what there is, without running any of it."""
+
+from pathlib import Path
+
+import typer
+
+from guerdon.cli.options import ConfigFile, Url
+from guerdon.cli.places import place, planned
+from guerdon.cli.rows import Json
+from guerdon.cli.tables import table
+from guerdon.gateway import Model
+from guerdon.wiring import EnginePlan, Plan
+
+
+def check(config: ConfigFile = None) -> None:
+    """Check a configuration, without starting it.
+
+    Every setting is checked, every checkpoint looked for, and what they come to is told. Nothing is loaded.
+
+    Examples:
+      guerdon check
+      guerdon check --config guerdon.yaml
+
+    Exit status: 0 if it can be served, else 1.
+
+    """
+    plan = planned(config)
+    typer.echo(f"{config or 'the built-in configuration'} can be served.\n")
+    typer.echo(_engines(plan) + "\n\n" + _models(plan))
+
+
+def models(config: ConfigFile = None, url: Url = None) -> None:
+    """List what can be asked by name.
+
+    Examples:
+      guerdon models --config guerdon.yaml
+      guerdon models --url http://127.0.0.1:8000
+
+    """
+    rows = [_card(card) for card in place(config, url).cards()]
+    typer.echo(table(["model", "kind", "max tokens", "uses", "aggregation", "revision", "members"], rows, right=(2,)))
+
+
+def _engines(plan: Plan) -> str:
+    headings = ["engine", "checkpoint", "device", "dtype", "placement", "replicas", "threads", "adapters", "scorers"]
+    return table(headings, [_engine(engine, plan) for engine in plan.engines], right=(5, 6))
+
+
+def _engine(engine: EnginePlan, plan: Plan) -> list[str]:
+    settings = engine.settings
+    folder = Path(settings.folder)
+    return [
+        engine.name,
+        f"{folder.parent.name}/{folder.name}",
+        settings.device,
+        settings.dtype,
+        engine.placement,
+        str(engine.replicas),
+        str(settings.threads or "auto"),
+        ", ".join(Path(adapter).name for _, adapter in settings.adapters) or "-",
+        ", ".join(scorer for scorer, used in plan.engine_of.items() if used == engine.name),
+    ]
+
+
+def _models(plan: Plan) -> str:
+    headings = ["model", "kind", "max tokens", "revision", "members"]
+    return table(headings, [_model(model) for model in plan.models.values()], right=(2,))
+
+
+def _model(model: Model) -> list[str]:
+    members = ", ".join(member.name for member in model.members)
+    return [model.name, model.kind, _tokens(model.max_tokens), model.revision, members]
+
+
+def _card(card: Json) -> list[str]:
+    how = card.get("aggregation")
+    return [
+        card["id"],
+        card["kind"],
+        _tokens(card["limits"]["max_tokens"]),
+        ", ".join(card["uses"]) or "-",
+        _aggregation(how) if how else "-",
+        card["revision"],
+        ", ".join(card["members"]),
+    ]
+
+
+def _aggregation(how: Json) -> str:
+    if how["method"] == "uwo":
+        return f"uwo, coefficient {how['coefficient']:g}, ddof {how['ddof']}"
+    return str(how["method"])
+
+
+def _tokens(limit: int | None) -> str:
+    return "any" if limit is None else f"{limit:,}"

