@@ -115,7 +115,7 @@ def test_prompt_and_response_make_up_the_conversation(chosen, data):
         ({"chosen": [GOOD], "rejected": [BAD]}, "prompt", "share no opening turns"),
         ({"prompt": "p", "chosen": "a"}, "rejected", "`chosen` alone"),
         ({"prompt": "p", "response": "a", "responses": ["b"]}, "response", "leave one out with --ignore"),
-        ({"prompt": "p", "messages": [ASK], "response": "a"}, None, "either `prompt` or `messages`"),
+        ({"prompt": "p", "messages": [ASK], "response": "a"}, "row", "either `prompt` or `messages`"),
         ({"prompt": [ASK], "messages": [ASK], "response": "a"}, "prompt", "leave one out with --ignore"),
         ({"prompt": "p", "responses": "a"}, "responses", "a list is needed"),
         ({"prompt": "p", "responses": []}, "responses", "at least 1 item"),
@@ -131,7 +131,7 @@ def test_a_wrong_row_says_what_is_wrong_in_its_own_words(columns, field, words):
     """The message names the row's column, not the place in a request that the user never saw."""
     error = refusal(**columns)
     assert words in error.message
-    assert error.field is None if field is None else (error.field or "").startswith(field)
+    assert (error.field or "").startswith(field)
     assert "inputs[" not in error.message
 
 

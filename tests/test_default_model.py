@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from running import serving
 from tokenizers import Tokenizer
 from transformers import AutoModel
 
@@ -14,6 +13,7 @@ from guerdon.config.load import load
 from guerdon.engines.tokenizer import ModelTokenizer
 from guerdon.scorers.heads import Head, load_head, pair_features, save_head
 from guerdon.wiring import plan
+from running import serving
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -53,16 +53,13 @@ class Client:
 
     def models(self) -> list[Json]:
         """Everything the service can be asked by name."""
-        listed: list[Json] = self._answered(self._http.get("/v1/models"))["data"]
+        listed: list[Json] = self._answered(self._sent("GET", "/v1/models"))["data"]
         return listed
 
     def _post(self, path: str, body: Json) -> Json:
         deadline = time.monotonic() + self._timeout_s
         for attempt in range(1_000_000):
-            try:
-                answer = self._http.post(path, json=body)
-            except httpx.TransportError as error:
-                raise GuerdonError("unreachable", f"{self._http.base_url}: {error}") from error
+            answer = self._sent("POST", path, json=body)
             if answer.status_code not in RETRIED_STATUSES:
                 return self._answered(answer)
             wait_s = _wait_s(answer, attempt)
@@ -70,6 +67,12 @@ class Client:
                 return self._answered(answer)
             time.sleep(wait_s)
         raise AssertionError
+
+    def _sent(self, method: str, path: str, **more: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **more)
+        except httpx.TransportError as error:
+            raise GuerdonError("unreachable", f"{self._http.base_url}: {error}") from error
 
     @staticmethod
     def _answered(answer: httpx.Response) -> Json:

