@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from checkpoints import build_checkpoint
+from running import serving
 
 Checkpoints = Callable[..., Path]
 
@@ -23,3 +24,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
         return built[name]
 
     return build
+
+
+@pytest.fixture(scope="session")
+def demonstration(tmp_path_factory: pytest.TempPathFactory):
+    """`guerdon serve`, as it comes: the demonstration ensemble."""
+    with serving(None, tmp_path_factory.mktemp("demonstration")) as running:
+        yield running

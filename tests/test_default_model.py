@@ -13,7 +13,6 @@ from guerdon.config.load import load
 from guerdon.engines.tokenizer import ModelTokenizer
 from guerdon.scorers.heads import Head, load_head, pair_features, save_head
 from guerdon.wiring import plan
-from running import serving
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -24,11 +23,9 @@ def planned(tmp_path_factory):
     return plan(config, base=base, cache=tmp_path_factory.mktemp("cache"))
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    """`guerdon serve`, as it comes."""
-    with serving(None, tmp_path_factory.mktemp("default")) as running:
-        yield running
+@pytest.fixture
+def service(demonstration):
+    return demonstration
 
 
 def rows(name):

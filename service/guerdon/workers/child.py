@@ -117,9 +117,11 @@ def _beat(parent: Parent) -> None:
 
 
 def _load_torch(settings: dict[str, Any]) -> Engine:
-    from guerdon.engines.settings import EngineSettings
-    from guerdon.engines.torch_engine import TorchEngine
-
+    try:
+        from guerdon.engines.settings import EngineSettings
+        from guerdon.engines.torch_engine import TorchEngine
+    except ModuleNotFoundError as error:
+        raise NotServable(f"this needs {error.name}; run: pip install 'guerdon[torch]'") from error
     return TorchEngine(EngineSettings.model_validate_json(json.dumps(settings)))
 
 
