@@ -275,6 +275,18 @@ def test_a_timeout_header_that_is_no_number_is_refused(service):
     assert (answer.status_code, answer.json()["error"]["field"]) == (422, "X-Request-Timeout-Ms")
 
 
+def test_a_body_full_of_faults_is_refused_at_the_first(service):
+    """Twenty thousand wrong responses are one error, not twenty thousand."""
+    answer = service.post("/v1/score", with_input(responses=[1] * 20_000))
+    assert (answer.status_code, answer.json()["error"]["field"]) == (422, "inputs[0].responses[0]")
+
+
+def test_a_timeout_beyond_numbers_is_refused(service):
+    """A header of four hundred digits is an error of the caller's, not of the server's."""
+    answer = service.post("/v1/score", GOOD, headers={"X-Request-Timeout-Ms": "1" + "0" * 400})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid")
+
+
 def test_a_stalled_body_is_given_up(service):
     """Half a body, then silence: answered 408 after the configured second."""
     host, port = service.url.removeprefix("http://").split(":")

@@ -8,12 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guerdon.cache.cached import Cached
-from guerdon.cache.keys import identity, score_key
+from guerdon.cache.keys import identity, score_keys
 from guerdon.cache.memory import MemoryStore, size_of
 from guerdon.domain.errors import DeadlineExceeded, EngineFailed, Overloaded
 from guerdon.domain.events import CacheLooked
 from guerdon.domain.samples import Message, Sample, assistant, user
 from guerdon.domain.scores import Score
+
+
+def score_key(scorer, one):
+    return score_keys(scorer, [one])[0]
+
 
 SCORER = identity(["model", "revision"])
 
@@ -178,3 +183,33 @@ async def test_errors_are_never_stored(error):
     stage.error = None
     (score,) = await stages.score([sample("x")], soon())
     assert score.values == ((1.0,),)
+
+
+class OneByOne:
+    """Scores what it can until the deadline, a sample every 50 ms; the rest is late, as batching leaves it."""
+
+    def __init__(self):
+        self.asked = 0
+
+    async def score(self, samples, deadline):
+        self.asked += len(samples)
+        loop, outcomes = asyncio.get_running_loop(), []
+        for _ in samples:
+            left = deadline - loop.time()
+            await asyncio.sleep(max(min(left, 0.05), 0))
+            done = left > 0.05
+            outcomes.append(Score(values=((1.0,),), truncated=(False,)) if done else DeadlineExceeded("late"))
+        return outcomes
+
+
+async def test_what_was_done_by_a_deadline_is_kept():
+    """A caller that tries again gets further each time, and in the end has everything."""
+    stages, _ = cached(OneByOne())
+    samples = [sample(f"s{i}") for i in range(6)]
+    kept = []
+    for _ in range(6):
+        outcomes = await stages.score(samples, soon(0.17))
+        kept.append(sum(isinstance(outcome, Score) for outcome in outcomes))
+    assert kept[0] >= 1
+    assert kept == sorted(kept)
+    assert kept[-1] == 6

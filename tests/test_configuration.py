@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import load_file, save_file
 
 from checkpoints import (
     build_adapter,
@@ -17,6 +18,9 @@ from checkpoints import (
 )
 from guerdon.config.load import load, overridden
 from guerdon.domain.errors import NotServable
+from guerdon.domain.queries import Query
+from guerdon.engines.checkpoint import find_checkpoint
+from guerdon.engines.torch_engine import TorchEngine
 from guerdon.scorers.heads import Head, save_head
 from guerdon.wiring import plan
 from running import serving
@@ -226,3 +230,87 @@ def test_heads_must_fit_their_backbone(planned, tmp_path):
     assert "pool their backbone" in refused(planned, settings(fine, head(hidden, "prompt@1", pooling="last")))
     assert "or features of a pair" in refused(planned, settings(fine, head(hidden, "conversation@1")))
     assert "x.h0" in planned(settings(fine)).models
+
+
+def edited(file, **changes):
+    described = json.loads(file.read_text())
+    file.write_text(json.dumps({key: value for key, value in (described | changes).items() if value is not None}))
+
+
+def rewritten(file, keep):
+    """The same safetensors file with only the tensors whose names are kept."""
+    tensors = {name: tensor for name, tensor in load_file(file).items() if keep(name)}
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def test_an_adapter_over_a_plain_language_model_is_served_by_its_own_head(planned, checkpoint, tmp_path):
+    """What trainers leave behind: the base's configuration speaks of two labels, the adapter's head has one."""
+    base = build_headless_causal(tmp_path / "base")
+    edited(base / "config.json", id2label=None, label2id=None, num_labels=None)
+    adapter = build_adapter(checkpoint("llama"), tmp_path / "adapter", seed=4)
+    made = planned({"scorers": {"rm": scorer(base, adapter=str(adapter))}})
+    assert list(made.models) == ["rm"]
+    (answer,) = (
+        TorchEngine(made.engines[0].settings)
+        .compute([Query((5, 6, 7), adapter=made.engines[0].settings.adapters[0].name)])
+        .answers
+    )
+    assert answer.shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"peft_type": "PREFIX_TUNING"}, "only LORA adapters"), ({"bias": "all"}, "changes the base model's biases")],
+)
+def test_adapters_that_would_change_more_than_they_say_are_refused(changes, words, planned, checkpoint, tmp_path):
+    """Virtual tokens and biases are not what the engine computes, or what other scorers over the base expect."""
+    adapter = build_adapter(checkpoint("llama"), tmp_path / "adapter")
+    edited(adapter / "adapter_config.json", **changes)
+    assert words in refused(planned, {"scorers": {"a": scorer(checkpoint("llama"), adapter=str(adapter))}})
+
+
+def test_an_adapter_that_lacks_weights_is_refused(planned, checkpoint, tmp_path):
+    """Nothing that was never trained makes a reward."""
+    adapter = build_adapter(checkpoint("llama"), tmp_path / "adapter")
+    rewritten(adapter / "adapter_model.safetensors", lambda name: ".layers.1." not in name)
+    made = planned({"scorers": {"a": scorer(checkpoint("llama"), adapter=str(adapter))}})
+    with pytest.raises(NotServable, match="the adapter's weights lack"):
+        TorchEngine(made.engines[0].settings)
+
+
+def test_a_backbone_that_lacks_weights_is_refused(planned, tmp_path):
+    """A layer that the file does not hold would be random, and another one at every start."""
+    folder = build_backbone(tmp_path / "backbone")
+    rewritten(folder / "model.safetensors", lambda name: "layer.1." not in name)
+    made = planned({"scorers": {"r": {"kind": "relevance", "backbone": str(folder), "placement": "inline"}}})
+    with pytest.raises(NotServable, match="not a trained model: the checkpoint has no"):
+        TorchEngine(made.engines[0].settings)
+
+
+def test_weights_that_changed_since_the_start_are_not_loaded(planned, checkpoint, tmp_path):
+    """A worker that restarts over other weights would answer under the old revision."""
+    folder = Path(shutil.copytree(checkpoint("bert"), tmp_path / "model"))
+    made = planned({"scorers": {"a": scorer(folder)}})
+    shutil.copyfile(checkpoint("bert", seed=9) / "model.safetensors", folder / "model.safetensors")
+    with pytest.raises(NotServable, match="files have changed since the service started"):
+        TorchEngine(made.engines[0].settings)
+
+
+def test_a_broken_checkpoint_is_said_plainly(planned, checkpoint, tmp_path):
+    """Cut weights and unknown architectures are errors of the configuration, not crashes."""
+    folder = Path(shutil.copytree(checkpoint("bert"), tmp_path / "model"))
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(NotServable, match="model: "):
+        TorchEngine(planned({"scorers": {"a": scorer(folder)}}).engines[0].settings)
+    edited(folder / "config.json", model_type="no-such-model")
+    with pytest.raises(NotServable, match="no-such-model"):
+        TorchEngine(planned({"scorers": {"a": scorer(folder)}}).engines[0].settings)
+
+
+def test_every_vocabulary_file_is_part_of_the_tokenizers_identity(checkpoint, tmp_path):
+    """Whatever it is called: another vocabulary is another tokenizer."""
+    folder = Path(shutil.copytree(checkpoint("bert"), tmp_path / "model"))
+    before = find_checkpoint(str(folder)).tokenizer_revision()
+    (folder / "vocab.txt").write_text("[UNK]\nhello\n")
+    assert find_checkpoint(str(folder)).tokenizer_revision() != before

@@ -12,7 +12,7 @@ from guerdon.domain.errors import EngineFailed, NotServable
 from guerdon.domain.events import WorkerUp
 from guerdon.domain.queries import Query
 from guerdon.engines.layout import near_equal_groups
-from guerdon.engines.settings import EngineSettings
+from guerdon.engines.settings import AdapterSettings, EngineSettings
 from guerdon.engines.torch_engine import TorchEngine, pooled_index
 from guerdon.workers.process import ProcessWorker
 from guerdon.workers.settings import WorkerSettings
@@ -126,7 +126,9 @@ def test_adapters_of_one_base_share_an_engine(checkpoint, tmp_path):
     base = checkpoint("llama")
     adapters = {name: build_adapter(base, tmp_path / name, seed=seed) for seed, name in enumerate(("x", "y"), 1)}
     settings = EngineSettings(
-        folder=str(base), device="cpu", adapters=tuple((name, str(folder)) for name, folder in adapters.items())
+        folder=str(base),
+        device="cpu",
+        adapters=tuple(AdapterSettings(name=name, folder=str(folder)) for name, folder in adapters.items()),
     )
     ids = sequences(base, 9, seed=9)
     queries = [Query(one, adapter=name) for one in ids for name in ("", "x", "y")]
@@ -142,7 +144,13 @@ def test_an_adapter_brings_the_head_that_its_base_lacks(checkpoint, tmp_path):
     base = build_headless_causal(tmp_path / "base")
     with_head = checkpoint("llama")
     adapter = build_adapter(with_head, tmp_path / "adapter", seed=3)
-    only_adapter = EngineSettings(folder=str(base), device="cpu", adapters=(("x", str(adapter)),), serves_base=False)
+    only_adapter = EngineSettings(
+        folder=str(base),
+        device="cpu",
+        adapters=(AdapterSettings(name="x", folder=str(adapter)),),
+        labels=1,
+        serves_base=False,
+    )
     answers = TorchEngine(only_adapter).compute([Query((5, 6, 7), adapter="x")]).answers
     assert np.isfinite(answers[0]).all()
     with pytest.raises(NotServable, match=r"not a trained sequence classifier.*score\.weight"):

@@ -42,16 +42,16 @@ def test_without_a_trigram_nothing_is_repeated():
 
 def test_the_open_ended_branch_is_the_product_of_three():
     """LI * QR * RP: six words, relevance 2, half of the trigrams repeated: 0.06 * 2 * 0.5."""
-    assert open_ended(["a", "b", "a", "b", "a", "b"], 2.0) == pytest.approx(0.06)
+    words = ["a", "b", "a", "b", "a", "b"]
+    assert open_ended(length_incentive(words), 2.0, repetition_penalty(words)) == pytest.approx(0.06)
 
 
 def test_the_constrained_branch_interpolates_and_clamps():
     """0 to 3.5 becomes 0 to 5.12; outside it stops; length is not rewarded, repetition is punished."""
-    words = ["one", "two", "three", "four"]
-    assert constrained(words, 1.75, PAPER_RANGE) == pytest.approx(2.56)
-    assert constrained(words, -1.0, PAPER_RANGE) == 0.0
-    assert constrained(words, 9.0, PAPER_RANGE) == pytest.approx(CONSTRAINED_TOP) == pytest.approx(5.12)
-    assert constrained(["a", "b", "a", "b", "a", "b"], 3.5, PAPER_RANGE) == pytest.approx(2.56)
+    assert constrained(1.75, 1.0, PAPER_RANGE) == pytest.approx(2.56)
+    assert constrained(-1.0, 1.0, PAPER_RANGE) == 0.0
+    assert constrained(9.0, 1.0, PAPER_RANGE) == pytest.approx(CONSTRAINED_TOP) == pytest.approx(5.12)
+    assert constrained(3.5, repetition_penalty(["a", "b", "a", "b", "a", "b"]), PAPER_RANGE) == pytest.approx(2.56)
 
 
 @pytest.mark.parametrize(

@@ -181,3 +181,33 @@ def test_a_template_with_a_syntax_error_is_found_at_start(checkpoint):
     """Not when the first request arrives."""
     with pytest.raises(NotServable, match="does not parse"):
         tokenizer_of(checkpoint("llama"), chat_template="{% for %}")
+
+
+def test_a_decoder_without_a_chat_template_reads_one_piece(checkpoint):
+    """Prompt and response in one text with one BOS, although its tokenizer could join two."""
+    folder = checkpoint("llama", chat_template=False)
+    tokenizer = tokenizer_of(folder)
+    bos = AutoTokenizer.from_pretrained(folder).bos_token_id
+    assert tokenizer.template == "plain"
+    ids = tokenizer.conversation(user("How do I "), assistant("bake bread?")).ids
+    assert ids == tokenizer.text("How do I bake bread?").ids
+    assert ids.count(bos) == 1
+
+
+@pytest.mark.parametrize("template", ["{{ messages + 1 }}", "{{ 1 // 0 }}", "{{ messages[9].content }}"])
+def test_a_template_that_fails_on_a_conversation_is_an_error_of_that_sample(template, checkpoint):
+    """Whatever it raises: the caller learns that the template refuses."""
+    with pytest.raises(Invalid, match="refuses"):
+        tokenizer_of(checkpoint("llama"), chat_template=template).conversation(user("a"), assistant("b"))
+
+
+def test_templates_see_that_there_are_no_tools(checkpoint):
+    """As transformers renders them: tools and documents are None, not undefined."""
+    template = "{% if tools is not none %}tools{% endif %}{{ messages[0].content }}"
+    tokenizer = tokenizer_of(checkpoint("qwen2"), chat_template=template)
+    assert tokenizer.conversation(user("a"), assistant("b")).ids == tokenizer.text("a").ids
+
+
+def test_a_blank_text_is_read_as_one_token(checkpoint):
+    """Where the tokenizer adds nothing, a blank response is its end token: blank responses are scored."""
+    assert len(tokenizer_of(checkpoint("qwen2")).text("").ids) == 1

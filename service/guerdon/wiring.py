@@ -105,18 +105,23 @@ def _engines(scorers: Mapping[str, ScorerPlan]) -> tuple[list[EnginePlan], dict[
     engines: list[EnginePlan] = []
     engine_of: dict[str, str] = {}
     for (bare, placement, replicas), sharing in alike.items():
-        adapters = {adapter for scorer in sharing for adapter in scorer.engine.adapters}
+        adapters = {adapter.name: adapter for scorer in sharing for adapter in scorer.engine.adapters}
         settings = bare.model_copy(
             update={
-                "adapters": tuple(sorted(adapters)),
+                "adapters": tuple(adapters[name] for name in sorted(adapters)),
                 "serves_base": any(scorer.engine.serves_base for scorer in sharing),
-                "threads": bare.threads or max(1, (os.cpu_count() or 1) // replicas),
+                "threads": bare.threads or max(1, _cores() // replicas),
             }
         )
         name = sharing[0].name
         engines.append(EnginePlan(name, settings, placement, replicas))
         engine_of |= {scorer.name: name for scorer in sharing}
     return engines, engine_of
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _batched(engine: EnginePlan, config: Config, record: Record) -> Batched:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 MAX_DEATHS = 4
 """A query that takes so many workers down is given up."""
+MIN_RETRY_AFTER_S, MAX_RETRY_AFTER_S = 1.0, 60.0
 
 
 class Batched:
@@ -76,14 +77,16 @@ class Batched:
         waiters: list[asyncio.Future[Answer]] = [loop.create_future() for _ in queries]
         entries = [self._queue.add(query, waiter) for query, waiter in zip(queries, waiters, strict=True)]
         self._changed()
+        late = False
         try:
             if waiters:
                 await asyncio.wait(waiters, timeout=max(deadline - loop.time(), 0))
+            late = True
         finally:
-            self._withdraw(entries, waiters, late=loop.time() >= deadline)
+            self._withdraw(entries, waiters, late=late)
             _note_work(entries, waiters, asked_at, loop.time())
-        late = DeadlineExceeded("no answer within the time allowed")
-        return [waiter.result() if waiter.done() and not waiter.cancelled() else late for waiter in waiters]
+        expired = DeadlineExceeded("no answer within the time allowed")
+        return [waiter.result() if waiter.done() and not waiter.cancelled() else expired for waiter in waiters]
 
     def _admit(self, queries: Sequence[Query]) -> None:
         reasons = [worker.failing for worker in self._workers]
@@ -98,7 +101,11 @@ class Batched:
             )
 
     def _drain_s(self) -> float:
-        return max(1.0, self._queue.tokens / self._tokens_per_s) if self._tokens_per_s else 1.0
+        """How long the queue will take to drain, within reason."""
+        if not self._tokens_per_s:
+            return MIN_RETRY_AFTER_S
+        rate = self._tokens_per_s * max(1, sum(worker.up for worker in self._workers))
+        return min(max(MIN_RETRY_AFTER_S, self._queue.tokens / rate), MAX_RETRY_AFTER_S)
 
     def _withdraw(self, entries: Sequence[Entry], waiters: Sequence["asyncio.Future[Answer]"], *, late: bool) -> None:
         """Leave nothing in the queue that nobody waits for."""
@@ -150,7 +157,7 @@ class Batched:
             entry.deaths += blamed
             if entry.deaths >= MAX_DEATHS:
                 entry.settle(WorkerLost("the worker died each time it was given this response"))
-        again = [entry for entry in entries if any(not waiter.done() for waiter in entry.waiters)]
+        again = [entry for entry in entries if entry.wanted]
         self._queue.put_back(again)
         self._changed()
 

@@ -22,6 +22,11 @@ class Entry:
     deaths: int = 0
     started: float | None = None
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits."""
+        return any(not waiter.done() for waiter in self.waiters)
+
     def settle(self, answer: Answer) -> None:
         """Deliver to every caller that is still there."""
         for waiter in self.waiters:
@@ -61,16 +66,18 @@ class Queue:
 
     def withdraw(self, entry: Entry) -> bool:
         """Take the entry out if nobody waits for it any more; true if that removed it."""
-        if self._entries.get(entry.query) is not entry or any(not waiter.done() for waiter in entry.waiters):
+        waiting = self._entries.get(entry.query)
+        if waiting is None or waiting.wanted:
             return False
-        self._remove(entry)
+        self._remove(waiting)
         return True
 
     def cut(self, settings: BatchSettings) -> list[Entry]:
         """Take the next batch from the front."""
         front = list(islice(self._entries.values(), settings.max_batch_items))
-        if front and front[0].deaths >= RUN_ALONE_AFTER:
-            front = front[:1]
+        suspects = [index for index, entry in enumerate(front) if entry.deaths >= RUN_ALONE_AFTER]
+        if suspects:
+            front = front[: max(suspects[0], 1)]
         taken = front[: batch_size([len(entry.query.token_ids) for entry in front], settings)]
         for entry in taken:
             self._remove(entry)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from guerdon.cache.keys import score_key
+from guerdon.cache.keys import score_keys
 from guerdon.cache.memory import MemoryStore
 from guerdon.domain import trace
 from guerdon.domain.errors import DeadlineExceeded, ServiceError
@@ -12,6 +12,11 @@ from guerdon.domain.events import CacheLooked
 from guerdon.domain.ports import Record, Stage
 from guerdon.domain.samples import Sample
 from guerdon.domain.scores import Outcome, Score
+
+LANDING_S = 0.1
+"""How long past a deadline the scores that are there are waited for."""
+CLOCK_S = 0.005
+"""Timers may fire so much early."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +30,8 @@ class _Flight:
 class Cached:
     """Scores by content. Errors are never stored.
 
-    A caller that goes away stops a computation only if nobody else waits for it.
+    A caller that hangs up stops a computation only if nobody else waits for it. One whose time runs out does not:
+    what was computed by then is kept, so that its next try gets further.
     """
 
     def __init__(self, stage: Stage, store: MemoryStore, identity: bytes, *, record: Record) -> None:
@@ -35,7 +41,7 @@ class Cached:
     async def score(self, samples: Sequence[Sample], deadline: float) -> list[Outcome]:
         """One outcome per sample. Samples with equal content are computed once."""
         with trace.timed("cache"):
-            keys = [score_key(self._identity, sample) for sample in samples]
+            keys = score_keys(self._identity, samples)
             wanted = dict(zip(keys, samples, strict=True))
             found: dict[bytes, Outcome] = {}
             for key in wanted:
@@ -58,10 +64,17 @@ class Cached:
             flight.callers += 1
         try:
             tasks = [flight.task for flight in flights]
-            await asyncio.wait(tasks, timeout=max(deadline - asyncio.get_running_loop().time(), 0))
+            # A flight ends by its own deadline and keeps what it has by then: leave it the moment that takes.
+            left_s = deadline - asyncio.get_running_loop().time() + LANDING_S
+            await asyncio.wait(tasks, timeout=max(left_s, 0))
+        except asyncio.CancelledError:
+            for flight in flights:
+                if flight.callers == 1:
+                    flight.task.cancel()
+            raise
         finally:
             for flight in flights:
-                self._leave(flight)
+                flight.callers -= 1
         landed: dict[bytes, Outcome] = {}
         for flight in flights:
             if flight.task.done() and not flight.task.cancelled():
@@ -85,14 +98,9 @@ class Cached:
         for key in keys:
             del self._flights[key]
 
-    def _leave(self, flight: _Flight) -> None:
-        flight.callers -= 1
-        if not flight.callers and not flight.task.done():
-            flight.task.cancel()
-
     def _final(self, landed: dict[bytes, Outcome], deadline: float) -> dict[bytes, Outcome]:
         """What stands. A flight may have ended by the shorter deadline of the caller that started it: try again."""
-        if asyncio.get_running_loop().time() >= deadline:
+        if asyncio.get_running_loop().time() >= deadline - CLOCK_S:
             return landed
         return {key: outcome for key, outcome in landed.items() if not isinstance(outcome, DeadlineExceeded)}
 

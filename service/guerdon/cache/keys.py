@@ -1,7 +1,7 @@
 """What identifies a score: who computes it, and of what."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from guerdon.domain.samples import Sample
 
@@ -13,14 +13,31 @@ def identity(parts: Iterable[str]) -> bytes:
     return digest.digest()
 
 
-def score_key(scorer: bytes, sample: Sample) -> bytes:
-    """Identity of one scorer's score of one sample (32 bytes).
+def score_keys(scorer: bytes, samples: Sequence[Sample]) -> list[bytes]:
+    """Identity of one scorer's score of each sample (32 bytes).
 
-    The caller's ids, order and metadata are left out: they change nothing that is computed.
+    The caller's ids, order and metadata are left out: they change nothing that is computed. A conversation that
+    several samples share is hashed once.
     """
+    begun: dict[int, hashlib._Hash] = {}
+    keys = []
+    for sample in samples:
+        if id(sample.messages) not in begun:
+            begun[id(sample.messages)] = _conversation(scorer, sample)
+        keys.append(_score_key(begun[id(sample.messages)].copy(), sample))
+    return keys
+
+
+def _conversation(scorer: bytes, sample: Sample) -> "hashlib._Hash":
     digest = hashlib.sha256(scorer)
-    digest.update(f"{len(sample.messages)},{[len(response) for response in sample.responses]}".encode())
-    for turns in (sample.messages, *sample.responses):
+    digest.update(f"{len(sample.messages)};".encode())
+    _add(digest, (text for turn in sample.messages for text in (turn.role, turn.content)))
+    return digest
+
+
+def _score_key(digest: "hashlib._Hash", sample: Sample) -> bytes:
+    digest.update(f"{[len(response) for response in sample.responses]}".encode())
+    for turns in sample.responses:
         _add(digest, (text for turn in turns for text in (turn.role, turn.content)))
     for field in (sample.reference, sample.principle):
         _add(digest, () if field is None else (field,))

@@ -57,7 +57,7 @@ def _engine(engine: EnginePlan, plan: Plan) -> list[str]:
         engine.placement,
         str(engine.replicas),
         str(settings.threads or "auto"),
-        ", ".join(Path(adapter).name for _, adapter in settings.adapters) or "-",
+        ", ".join(Path(adapter.folder).name for adapter in settings.adapters) or "-",
         ", ".join(scorer for scorer, used in plan.engine_of.items() if used == engine.name),
     ]
 

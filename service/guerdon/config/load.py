@@ -45,11 +45,15 @@ def parse(written: Mapping[str, Any], source: str) -> Config:
         return Config.model_validate(written)
     except ValidationError as error:
         faults = [
-            f"{path_of(tuple(part for part in fault['loc'] if part not in KINDS)) or 'configuration'}: "
-            f"{fault['msg'].removeprefix('Value error, ')}"
+            f"{path_of(_written_path(fault['loc'])) or 'configuration'}: {fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors(include_url=False, include_input=False)
         ]
         raise NotServable(f"{source}:\n  " + "\n  ".join(faults)) from error
+
+
+def _written_path(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Pydantic puts a scorer's kind behind its name, where no one wrote it."""
+    return (*loc[:2], *loc[3:]) if loc[:1] == ("scorers",) and len(loc) > 2 and loc[2] in KINDS else loc
 
 
 def overridden(written: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:

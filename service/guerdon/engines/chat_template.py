@@ -36,8 +36,10 @@ class ChatTemplate:
         """
         turns = [{"role": turn.role, "content": turn.content} for turn in messages]
         try:
-            return self._template.render(messages=turns, add_generation_prompt=False, **self._tokens)
-        except jinja2.TemplateError as error:
+            return self._template.render(
+                messages=turns, tools=None, documents=None, add_generation_prompt=False, **self._tokens
+            )
+        except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise Invalid(f"the model's chat template refuses this conversation: {error}") from error
 
 

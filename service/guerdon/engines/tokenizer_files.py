@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from guerdon.domain.errors import NotServable
@@ -23,10 +24,17 @@ def tokenizer_folder(checkpoint: Checkpoint, *, trust_file: bool, cache: Path) -
     file, described = folder / "tokenizer.json", folder / "tokenizer_config.json"
     if file.is_file() and (trust_file or _stands(described)):
         return folder
-    out = cache / "tokenizers" / checkpoint.tokenizer_revision()
+    out = cache / "tokenizers" / f"{checkpoint.tokenizer_revision()}-{_transformers_version()}"
     if not (out / "tokenizer.json").is_file():
         _convert(folder, out)
     return out
+
+
+def _transformers_version() -> str:
+    try:
+        return version("transformers")
+    except PackageNotFoundError as error:
+        raise NotServable("this needs transformers; run: pip install 'guerdon[torch]'") from error
 
 
 def _stands(described: Path) -> bool:
@@ -39,7 +47,7 @@ def _convert(folder: Path, out: Path) -> None:
     """Convert in a child, and move the result into place whole."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as made:
-        command = [sys.executable, "-m", "guerdon.engines.torch_tokenizer", str(folder), str(Path(made) / "out")]
+        command = [sys.executable, "-P", "-m", "guerdon.engines.torch_tokenizer", str(folder), str(Path(made) / "out")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -91,7 +91,8 @@ class TorchEngine:
             at = torch.tensor([len(query.token_ids) - 1 for query in queries])
             return torch.cat([layer[torch.arange(len(at)), at] for layer in wanted], dim=-1)
         mask = inputs["attention_mask"].unsqueeze(-1)
-        return torch.cat([(layer.float() * mask).sum(1) / mask.sum(1) for layer in wanted], dim=-1)
+        real = [torch.where(mask > 0, layer.float(), 0.0) for layer in wanted]
+        return torch.cat([layer.sum(1) / mask.sum(1) for layer in real], dim=-1)
 
     def _inputs(self, queries: Sequence[Query]) -> dict[str, Tensor]:
         """Rows padded on the right, so that the last real token's position is known by its length."""

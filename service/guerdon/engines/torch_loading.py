@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from guerdon.domain.errors import NotServable
+from guerdon.engines.checkpoint import head_outputs, stamp
 from guerdon.engines.settings import EngineSettings
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,12 @@ class Adapters(Protocol):
     def active(self, adapter: str) -> AbstractContextManager[Any]:
         """While the block runs, this adapter is part of the model; empty is none."""
         ...
+
+
+HEADS = frozenset({"score", "classifier"})
+POOLERS = frozenset({"pooler"})
+"""Left out of many backbones, and not used for pooled hidden states."""
+LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,52 +90,48 @@ def choose_device(wanted: str, replica: int = 0) -> torch.device:
 
 
 def _pretrained(settings: EngineSettings) -> PreTrainedModel:
-    config = AutoConfig.from_pretrained(settings.folder, trust_remote_code=False, local_files_only=True)
-    heads = [_head_shape(Path(folder)) for _, folder in settings.adapters]
-    if any(heads):
-        config.num_labels = next(labels for labels in heads if labels)
-    auto = AutoModelForSequenceClassification if settings.task == "classify" else AutoModel
+    _refuse_changed(settings)
     try:
-        model, report = auto.from_pretrained(
-            settings.folder,
-            config=config,
-            dtype=getattr(torch, settings.dtype),
-            attn_implementation=_attention(config),
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError) as error:
-        raise NotServable(f"{Path(settings.folder).name}: {str(error).splitlines()[0]}") from error
-    if settings.task == "classify":
-        spared = all(heads) and not settings.serves_base
-        _refuse_made_up_weights(settings, sorted(report["missing_keys"]), heads_from_adapters=spared)
+        return _read(settings)
+    except LOADING_ERRORS as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise NotServable(f"{Path(settings.folder).name}: {reason}") from error
+
+
+def _read(settings: EngineSettings) -> PreTrainedModel:
+    config = AutoConfig.from_pretrained(settings.folder, trust_remote_code=False, local_files_only=True)
+    own_heads = bool(settings.adapters) and all(head_outputs(Path(a.folder)) for a in settings.adapters)
+    if own_heads and settings.labels is not None:
+        config.num_labels = settings.labels
+    auto = AutoModelForSequenceClassification if settings.task == "classify" else AutoModel
+    model, report = auto.from_pretrained(
+        settings.folder,
+        config=config,
+        dtype=getattr(torch, settings.dtype),
+        attn_implementation=_attention(config),
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    spared = POOLERS if settings.task == "embed" else HEADS if own_heads and not settings.serves_base else frozenset()
+    _refuse_made_up_weights(settings, sorted(report["missing_keys"]), spared)
     return model
 
 
-def _refuse_made_up_weights(settings: EngineSettings, missing: Sequence[str], *, heads_from_adapters: bool) -> None:
+def _refuse_changed(settings: EngineSettings) -> None:
+    """A folder that was written again is another model than the one that callers are told of."""
+    for folder, known in [(settings.folder, settings.stamp), *((a.folder, a.stamp) for a in settings.adapters)]:
+        if known is not None and stamp(Path(folder)) != known:
+            raise NotServable(f"{Path(folder).name}: its files have changed since the service started; restart it")
+
+
+def _refuse_made_up_weights(settings: EngineSettings, missing: Sequence[str], spared: frozenset[str]) -> None:
     """What the checkpoint lacks, transformers fills with random numbers: never a reward."""
-    lacking = [name for name in missing if not (heads_from_adapters and _is_head(name))]
+    lacking = [name for name in missing if name.split(".", maxsplit=1)[0] not in spared]
     if lacking:
-        raise NotServable(
-            f"{Path(settings.folder).name}: not a trained sequence classifier: the checkpoint has no {lacking[0]}"
-        )
-
-
-def _is_head(name: str) -> bool:
-    return name.split(".", maxsplit=1)[0] in {"score", "classifier"}
-
-
-def _head_shape(adapter: Path) -> int | None:
-    """How many labels the adapter's own score head has; None if it trained none."""
-    for file in sorted(adapter.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - not a dict
-                parts = name.split(".")
-                if parts[-1] == "weight" and {"score", "classifier"} & set(parts[:-1]) and "lora_A" not in parts:
-                    return int(tensors.get_slice(name).get_shape()[0])
-    return None
+        what = "sequence classifier" if settings.task == "classify" else "model"
+        raise NotServable(f"{Path(settings.folder).name}: not a trained {what}: the checkpoint has no {lacking[0]}")
 
 
 def _attention(config: Any) -> str | None:

@@ -68,4 +68,9 @@ class HeadEnsemble:
 
 def _outcome(values: Floats, texts: tuple[Tokens, ...] | ServiceError) -> Outcome:
     assert not isinstance(texts, ServiceError)
-    return outcome(values, truncated=any(text.truncated for text in texts), tokens=sum(len(text.ids) for text in texts))
+    return outcome(
+        values,
+        len(values),
+        truncated=any(text.truncated for text in texts),
+        tokens=sum(len(text.ids) for text in texts),
+    )

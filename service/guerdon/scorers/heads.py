@@ -27,7 +27,7 @@ class Head:
     """A multi-layer perceptron with ReLU between its layers: features [n, d] to scores [n].
 
     ``weights[i]`` is [out, in] and ``biases[i]`` is [out], as torch stores a linear layer; the last
-    layer has one output. ``features`` name what the input is made of, in order (see `features_of`).
+    layer has one output. ``features`` name what the input is made of, in order (see `pair_features`).
     ``pooling`` says how the backbone's states become one vector a text.
     """
 
@@ -42,6 +42,9 @@ class Head:
             raise ValueError("a head needs as many biases as weights, and at least one of each")
         if self.weights[-1].shape[0] != 1:
             raise ValueError(f"a head's last layer must have one output, not {self.weights[-1].shape[0]}")
+        for before, after in zip(self.weights, self.weights[1:], strict=False):
+            if before.shape[0] != after.shape[1]:
+                raise ValueError(f"a layer of {before.shape[0]} outputs is followed by one of {after.shape[1]} inputs")
         reads_pairs(self.features)
 
     def __call__(self, features: Floats) -> Floats:

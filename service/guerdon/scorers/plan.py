@@ -8,8 +8,8 @@ from pathlib import Path
 from guerdon.aggregation import Calibration
 from guerdon.domain.errors import NotServable
 from guerdon.domain.ports import Engine
-from guerdon.engines.checkpoint import Checkpoint, find_checkpoint, package_path, verify_sha256
-from guerdon.engines.settings import EngineSettings
+from guerdon.engines.checkpoint import Checkpoint, find_checkpoint, package_path, stamp, verify_sha256
+from guerdon.engines.settings import AdapterSettings, EngineSettings
 from guerdon.engines.tokenizer import ModelTokenizer
 from guerdon.engines.tokenizer_files import tokenizer_folder
 from guerdon.scorers.head_ensemble import HeadEnsemble
@@ -148,13 +148,19 @@ def _tokenizer(
 def _engine(settings: ScorerSettings, checkpoint: Checkpoint, task: str, adapter: str = "") -> EngineSettings:
     return EngineSettings(
         folder=str(checkpoint.folder),
+        stamp=stamp(checkpoint.folder),
+        labels=len(checkpoint.labels) if task == "classify" else None,
         task="classify" if task == "classify" else "embed",
         dtype=settings.dtype,
         device=settings.device,
-        adapters=((adapter, str(checkpoint.adapter)),) if adapter else (),
+        adapters=_adapters(adapter, checkpoint.adapter),
         serves_base=not adapter,
         threads=settings.threads,
     )
+
+
+def _adapters(name: str, folder: Path | None) -> tuple[AdapterSettings, ...]:
+    return () if folder is None else (AdapterSettings(name=name, folder=str(folder), stamp=stamp(folder)),)
 
 
 def _label(wanted: str | int | None, labels: tuple[str, ...]) -> int | None:

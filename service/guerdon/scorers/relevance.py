@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from pydantic import model_validator
@@ -13,6 +14,7 @@ from guerdon.domain.scores import Outcome
 from guerdon.domain.strict import Strict
 from guerdon.engines.tokenizer import ModelTokenizer, Tokens
 from guerdon.scorers.embedding import Embedder, all_texts, states_of
+from guerdon.scorers.heads import Layers
 from guerdon.scorers.scorer import outcome, prepared
 
 WORDS_PER_UNIT = 100
@@ -58,29 +60,47 @@ class Relevance:
 
     async def score(self, samples: Sequence[Sample], deadline: float) -> list[Outcome]:
         """One outcome per sample; each sample has one response."""
-        texts = await prepared(self._texts, samples)
+        read = await prepared(self._read, samples)
+        texts = [item if isinstance(item, ServiceError) else item.texts for item in read]
         layers = await self._embedder.embed(all_texts(texts), deadline)
-        outcomes: list[Outcome] = []
-        for sample, text in zip(samples, texts, strict=True):
-            states = states_of(text, layers)
-            if isinstance(text, ServiceError) or isinstance(states, ServiceError):
-                outcomes.append(text if isinstance(text, ServiceError) else states)  # type: ignore[arg-type]
-                continue
-            relevance = float(np.dot(states[0][-1], states[1][-1]))
-            value = np.array([self._reward(sample, relevance)])
-            truncated = any(part.truncated for part in text)
-            outcomes.append(outcome(value, truncated=truncated, tokens=sum(len(part.ids) for part in text)))
-        return outcomes
+        return [self._outcome(item, states_of(text, layers)) for item, text in zip(read, texts, strict=True)]
 
-    def _texts(self, sample: Sample) -> tuple[Tokens, Tokens]:
+    def _read(self, sample: Sample) -> "_Read":
+        """Everything about the sample that needs no model."""
         wanted = plain_text(sample.messages) if sample.reference is None else sample.reference
-        return self._tokenizer.text(wanted), self._tokenizer.text(cut_response(plain_text(sample.responses[0])))
+        response = cut_response(plain_text(sample.responses[0]))
+        words = _WORD.findall(response)
+        return _Read(
+            texts=(self._tokenizer.text(wanted), self._tokenizer.text(response)),
+            length=length_incentive(words),
+            repetition=repetition_penalty(words),
+            constrained=sample.reference is not None,
+        )
 
-    def _reward(self, sample: Sample, relevance: float) -> float:
-        words = _WORD.findall(cut_response(plain_text(sample.responses[0])))
-        if sample.reference is None:
-            return open_ended(words, relevance)
-        return constrained(words, relevance, self._range)
+    def _outcome(self, read: "_Read | ServiceError", states: list[Layers] | ServiceError) -> Outcome:
+        if isinstance(read, ServiceError):
+            return read
+        if isinstance(states, ServiceError):
+            return states
+        relevance = float(np.dot(states[0][-1], states[1][-1]))
+        if read.constrained:
+            reward = constrained(relevance, read.repetition, self._range)
+        else:
+            reward = open_ended(read.length, relevance, read.repetition)
+        return outcome(
+            np.array([reward]),
+            1,
+            truncated=any(part.truncated for part in read.texts),
+            tokens=sum(len(part.ids) for part in read.texts),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    texts: tuple[Tokens, Tokens]
+    length: float
+    repetition: float
+    constrained: bool
 
 
 def cut_response(response: str) -> str:
@@ -99,12 +119,12 @@ def repetition_penalty(words: Sequence[str]) -> float:
     return len(set(trigrams)) / len(trigrams) if trigrams else 1.0
 
 
-def open_ended(words: Sequence[str], relevance: float) -> float:
+def open_ended(length: float, relevance: float, repetition: float) -> float:
     """LI * QR * RP. Longer is better by design; slightly negative where the dot product is."""
-    return length_incentive(words) * relevance * repetition_penalty(words)
+    return length * relevance * repetition
 
 
-def constrained(words: Sequence[str], relevance: float, dot_range: RelevanceRange) -> float:
+def constrained(relevance: float, repetition: float, dot_range: RelevanceRange) -> float:
     """interp(RAR) * RP, in 0 .. 5.12. Length is not rewarded."""
     share = (relevance - dot_range.low) / (dot_range.high - dot_range.low)
-    return min(max(share, 0.0), 1.0) * CONSTRAINED_TOP * repetition_penalty(words)
+    return min(max(share, 0.0), 1.0) * CONSTRAINED_TOP * repetition

@@ -31,6 +31,6 @@ class RewardModel:
         return [
             tokens
             if isinstance(tokens, ServiceError)
-            else outcome(next(answers), truncated=tokens.truncated, tokens=len(tokens.ids))
+            else outcome(next(answers), len(self.heads), truncated=tokens.truncated, tokens=len(tokens.ids))
             for tokens in read
         ]

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from guerdon.domain import trace
-from guerdon.domain.errors import NonFinite, ServiceError
+from guerdon.domain.errors import EngineFailed, NonFinite, ServiceError
 from guerdon.domain.ports import Stage
 from guerdon.domain.queries import Answer
 from guerdon.domain.samples import Sample
@@ -28,7 +28,10 @@ class Scorer(Stage, Protocol):
 
 async def prepared(prepare: Callable[[Sample], T], samples: Sequence[Sample]) -> list[T | ServiceError]:
     """Model inputs, one a sample; a sample that cannot be prepared gets its error and spoils no other."""
-    characters = sum(len(turn.content) for sample in samples for turn in (*sample.messages, *sample.responses[0]))
+    characters = sum(
+        len(sample.reference or "") + sum(len(turn.content) for turn in (*sample.messages, *sample.responses[0]))
+        for sample in samples
+    )
     with trace.timed("tokenize"):
         if characters > INLINE_CHARACTERS:
             return await asyncio.to_thread(_each, prepare, samples)
@@ -45,10 +48,12 @@ def _each(prepare: Callable[[Sample], T], samples: Sequence[Sample]) -> list[T |
     return made
 
 
-def outcome(answer: Answer, *, truncated: bool, tokens: int) -> Outcome:
+def outcome(answer: Answer, heads: int, *, truncated: bool, tokens: int) -> Outcome:
     """The score of a single response from its raw numbers, one per head."""
     if isinstance(answer, ServiceError):
         return answer
+    if len(answer) != heads:
+        return EngineFailed(f"the model gave {len(answer)} numbers for {heads} outputs")
     if not np.isfinite(answer).all():
         return NonFinite("the model produced a number that is not finite")
     return Score(values=(tuple(answer.tolist()),), truncated=(truncated,), tokens=tokens)

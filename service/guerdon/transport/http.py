@@ -121,7 +121,7 @@ def _admitted(request: Request, limits: Limits, health: Health) -> float:
     if asked is not None:
         try:
             timeout_s = min(timeout_s, int(asked) / 1000)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise Invalid("X-Request-Timeout-Ms: not a whole number", field="X-Request-Timeout-Ms") from error
     if timeout_s <= 0:
         raise DeadlineExceeded("the time allowed had passed on arrival", field="X-Request-Timeout-Ms")

@@ -28,6 +28,8 @@ class NativeApi:
             self._check_size(
                 f"inputs[{index}].responses", len(item.responses), "max_responses", self._limits.max_responses
             )
+        total = sum(len(item.responses) for item in body.inputs)
+        self._check_size("inputs", total, "max_total_responses", self._limits.max_total_responses)
         samples = [item.sample() for item in body.inputs]
         how = self._aggregation(body.model, body.aggregation)
         rewards = await self._gateway.score(body.model, samples, aggregation=how, deadline=deadline)

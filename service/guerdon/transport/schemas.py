@@ -1,12 +1,21 @@
 """The native API's bodies, as callers write them."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import FailFast, Field, model_validator
 
 from guerdon.aggregation import Aggregation
 from guerdon.domain.samples import Message, Sample, Turns, assistant, user
 from guerdon.domain.strict import Strict
+
+
+class _FirstFault(FailFast):
+    """Stop at a list's first fault: a body may hold a million, and one is told. Hashable, so that unions take it."""
+
+    __hash__ = object.__hash__
+
+
+FIRST_FAULT = _FirstFault()
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -48,12 +57,14 @@ class AggregationBody(Strict):
         )
 
 
-ResponseBody = str | list[MessageBody]
+ResponseBody = str | Annotated[list[MessageBody], FIRST_FAULT]
 
 
 class _Conversation(Strict):
     prompt: str | None = Field(None, description="the conversation so far, if it is one user turn")
-    messages: list[MessageBody] | None = Field(None, min_length=1, description="the conversation so far")
+    messages: Annotated[list[MessageBody], FIRST_FAULT] | None = Field(
+        None, min_length=1, description="the conversation so far"
+    )
     reference: str | None = Field(None, description="a gold answer, for models that use one")
     principle: str | None = Field(None, description="a criterion in words, for models that use one")
 
@@ -72,7 +83,7 @@ class _Conversation(Strict):
 class InputBody(_Conversation):
     """A conversation, and the responses to it that are to be rewarded."""
 
-    responses: list[ResponseBody] = Field(min_length=1)
+    responses: Annotated[list[ResponseBody], FIRST_FAULT] = Field(min_length=1)
     metadata: dict[str, Any] | None = Field(None, description="yours; it changes nothing")
 
     def sample(self) -> Sample:
@@ -89,7 +100,7 @@ class ScoreRequest(Strict):
     """Reward the responses of one or more conversations."""
 
     model: str = Field("default", max_length=200)
-    inputs: list[InputBody] = Field(min_length=1)
+    inputs: Annotated[list[InputBody], FIRST_FAULT] = Field(min_length=1)
     aggregation: AggregationBody | None = None
     detail: Literal["rewards", "members"] = Field("rewards", description="members: what each member said, too")
     partial: bool = Field(False, description="reward what can be rewarded of an input, and list what cannot")
@@ -108,9 +119,15 @@ class RerankRequest(Strict):
 
     model: str = Field("default", max_length=200)
     query: str | None = Field(None, description="the prompt")
-    messages: list[MessageBody] | None = Field(None, min_length=1, description="instead of `query`")
-    documents: list[str | Document] | None = Field(None, min_length=1, description="the responses")
-    responses: list[ResponseBody] | None = Field(None, min_length=1, description="instead of `documents`")
+    messages: Annotated[list[MessageBody], FIRST_FAULT] | None = Field(
+        None, min_length=1, description="instead of `query`"
+    )
+    documents: Annotated[list[str | Document], FIRST_FAULT] | None = Field(
+        None, min_length=1, description="the responses"
+    )
+    responses: Annotated[list[ResponseBody], FIRST_FAULT] | None = Field(
+        None, min_length=1, description="instead of `documents`"
+    )
     reference: str | None = None
     principle: str | None = None
     top_n: int | None = Field(None, ge=1)

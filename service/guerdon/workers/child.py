@@ -21,12 +21,6 @@ BEAT_EVERY_S = 1.0
 log = logging.getLogger(__name__)
 
 
-class _Computed(Protocol):
-    answers: Any
-    tokens: int
-    bisections: int
-
-
 class Engine(Protocol):
     """What a child hosts."""
 

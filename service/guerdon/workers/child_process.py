@@ -38,6 +38,7 @@ class ChildProcess:
         self._process, self._reader, self._writer, self._settings = process, reader, writer, settings
         self._pending: dict[int, _Pending] = {}
         self._numbers = itertools.count()
+        self._ended = False
         self._last_heard = asyncio.get_running_loop().time()
 
     @property
@@ -66,13 +67,19 @@ class ChildProcess:
                 self._writer.write(frame({"kind": "load", "settings": engine_settings}))
                 await self._writer.drain()
                 message = await self._receive()
-        except (TimeoutError, OSError, EOFError) as error:
+        except (TimeoutError, OSError, EOFError, RuntimeError, ValueError) as error:
             raise WorkerDied("the worker died, or took too long, while it loaded") from error
-        if message["kind"] == "not_servable":
-            raise NotServable(message["message"])
+        match message:
+            case {"kind": "not_servable", "message": str(reason)}:
+                raise NotServable(reason)
+            case {"kind": "loaded"}:
+                return
+        raise WorkerDied("the worker did not say that it has loaded")
 
     async def run(self, queries: Sequence[Query]) -> Batch:
         """Send one batch and wait for its answers. Raises WorkerDied."""
+        if self._ended:
+            raise WorkerDied("the worker has ended")
         loop = asyncio.get_running_loop()
         number = next(self._numbers)
         pending = _Pending(len(queries), loop.time(), loop.create_future())
@@ -81,26 +88,27 @@ class ChildProcess:
             self._writer.write(frame({"kind": "compute", "batch": number, "queries": pack_queries(queries)}))
             await self._writer.drain()
             return await pending.done
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # uvloop raises RuntimeError on a closed transport
             raise WorkerDied("the worker's socket closed") from error
         finally:
             self._pending.pop(number, None)
 
     async def ended(self) -> Ending:
-        """Read answers until the child dies or hangs; then it is gone, and what it still owed has failed."""
+        """Read answers until the child dies or hangs. From then on it takes no batch; `kill` clears it away."""
         reading = asyncio.create_task(self._read())
         watching = asyncio.create_task(self._watch())
         try:
             await asyncio.wait({reading, watching}, return_when=asyncio.FIRST_COMPLETED)
             return "died" if reading.done() else "hung"
         finally:
+            self._ended = True
             reading.cancel()
             watching.cancel()
             await asyncio.gather(reading, watching, return_exceptions=True)
-            await self.kill()
 
     async def kill(self) -> None:
         """End the child now."""
+        self._ended = True
         self._writer.close()
         self._process.kill()
         await asyncio.shield(asyncio.to_thread(self._process.wait))

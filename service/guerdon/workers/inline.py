@@ -47,7 +47,7 @@ class InlineWorker:
         if self._loading.cancelled():
             return "closed"
         error = self._loading.exception()
-        return None if error is None else str(error)
+        return None if error is None else str(error) or type(error).__name__
 
     async def run(self, queries: Sequence[Query]) -> Batch:
         """Run one batch on the engine's thread."""
@@ -59,7 +59,7 @@ class InlineWorker:
         return Batch(done.answers, done.tokens, done.bisections, time.perf_counter() - started)
 
     async def close(self) -> None:
-        """Let the running batch end, then drop the engine."""
+        """Take no more batches; one that runs ends on its thread, unheard."""
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -68,8 +68,8 @@ class InlineWorker:
     async def _loaded(self) -> Any:
         try:
             engine = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
-        except NotServable:
+        except Exception as error:  # whatever it is: without an engine there is nothing to serve with
             self._record(WorkerDown(self._name, self._replica, "failed_to_load"))
-            raise
+            raise NotServable(str(error) or type(error).__name__) from error
         self._record(WorkerUp(self._name, self._replica))
         return engine

@@ -1,9 +1,10 @@
 """A worker in a child process, started anew whenever it dies or hangs."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from guerdon.domain.errors import NotServable
 from guerdon.domain.events import WorkerDown, WorkerUp
@@ -13,7 +14,9 @@ from guerdon.workers.child_process import ChildProcess
 from guerdon.workers.settings import WorkerSettings
 from guerdon.workers.worker import Batch, WorkerDied
 
-CHILD = (sys.executable, "-m", "guerdon.workers.child")
+log = logging.getLogger(__name__)
+
+CHILD = (sys.executable, "-P", "-m", "guerdon.workers.child")  # -P: the current folder is no source of code
 GIVE_UP_WAITING_AFTER = 3
 """So many children in a row that died while loading, and callers are refused at once instead of kept waiting."""
 
@@ -86,34 +89,41 @@ class ProcessWorker:
 
     async def _supervise(self) -> None:
         while self._not_servable is None:
-            await self._one_life()
-            wait_s = self._settings.backoff_s * 2 ** min(self._short_lives, 30)
-            await asyncio.sleep(min(wait_s, self._settings.backoff_max_s))
+            ending = await self._one_life()
+            self._record(WorkerDown(self._name, self._replica, ending))
+            wait_s = min(self._settings.backoff_s * 2 ** min(self._short_lives, 30), self._settings.backoff_max_s)
+            log.warning("worker.down engine=%s replica=%d reason=%s", self._name, self._replica, ending)
+            await asyncio.sleep(wait_s)
 
-    async def _one_life(self) -> None:
+    async def _one_life(self) -> Literal["died", "hung", "failed_to_load"]:
         """Start a child, let it serve until it ends, and say why it did."""
-        child = await ChildProcess.spawn(self._command, self._settings)
+        child: ChildProcess | None = None
         try:
+            child = await ChildProcess.spawn(self._command, self._settings)
             await child.loaded(self._engine_settings)
-            self._child = child
-            self._failed_loads = 0
-            self._up.set()
-            self._record(WorkerUp(self._name, self._replica))
-            started = asyncio.get_running_loop().time()
-            reason = await child.ended()
-            lived_s = asyncio.get_running_loop().time() - started
-            self._short_lives = self._short_lives + 1 if lived_s < self._settings.backoff_max_s else 0
-            self._record(WorkerDown(self._name, self._replica, reason))
+            return await self._serving(child)
         except NotServable as error:
             self._not_servable = str(error)
             self._up.set()
-            self._record(WorkerDown(self._name, self._replica, "failed_to_load"))
-        except WorkerDied:
+        except (WorkerDied, OSError) as error:
+            log.warning("worker.failed_to_load engine=%s replica=%d error=%s", self._name, self._replica, error)
             self._short_lives += 1
             self._failed_loads += 1
-            self._record(WorkerDown(self._name, self._replica, "failed_to_load"))
+        finally:
+            if child is not None:
+                await child.kill()
+        return "failed_to_load"
+
+    async def _serving(self, child: ChildProcess) -> Literal["died", "hung"]:
+        self._child = child
+        self._failed_loads = 0
+        self._up.set()
+        self._record(WorkerUp(self._name, self._replica))
+        started = asyncio.get_running_loop().time()
+        try:
+            return await child.ended()
         finally:
             self._child = None
-            if self._not_servable is None:
-                self._up.clear()
-            await child.kill()
+            self._up.clear()
+            lived_s = asyncio.get_running_loop().time() - started
+            self._short_lives = self._short_lives + 1 if lived_s < self._settings.backoff_max_s else 0
