@@ -4,9 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from checkpoints import build_checkpoint
 from running import serving
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """Async tests run on the loop that the service runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
 
 Checkpoints = Callable[..., Path]
 

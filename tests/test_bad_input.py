@@ -112,6 +112,13 @@ REFUSED = {
         "aggregation.coefficient",
         "greater than or equal to 0",
     ),
+    "ddof true": (
+        {**GOOD, "model": "default", "aggregation": {"ddof": True}},
+        422,
+        "invalid",
+        "aggregation.ddof",
+        "a number is needed",
+    ),
     "ddof 2": ({**GOOD, "model": "default", "aggregation": {"ddof": 2}}, 422, "invalid", "aggregation.ddof", "0 or 1"),
     "too long": (
         with_input(responses=["word " * 80]),

@@ -1,6 +1,7 @@
 """Configurations, right and wrong: a wrong one names the key, and what would be right."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -26,15 +27,21 @@ from guerdon.wiring import plan
 from running import serving
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Converted tokenizers, shared: a child converts each once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def planned(tmp_path):
+def planned(tmp_path, cache):
     """Write a configuration, load it as `serve` does, and plan it."""
 
     def make(settings, environment=None):
         file = tmp_path / "guerdon.yaml"
         file.write_text(settings if isinstance(settings, str) else yaml.safe_dump(settings))
         config, base = load(file, environment or {})
-        return plan(config, base=base, cache=tmp_path / "cache")
+        return plan(config, base=base, cache=cache)
 
     return make
 
@@ -73,6 +80,7 @@ WRONG = {
     ),
     "no map": ("- a\n- b\n", "not a map"),
     "no YAML": ("a: [", "not valid YAML"),
+    "a key twice": ("scorers: {}\nscorers: {}\n", "the key `scorers` stands twice"),
 }
 
 
@@ -306,6 +314,30 @@ def test_a_broken_checkpoint_is_said_plainly(planned, checkpoint, tmp_path):
     edited(folder / "config.json", model_type="no-such-model")
     with pytest.raises(NotServable, match="no-such-model"):
         TorchEngine(planned({"scorers": {"a": scorer(folder)}}).engines[0].settings)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(planned, checkpoint, tmp_path):
+    """Before it is served, not at the first request."""
+    folder = Path(shutil.copytree(checkpoint("bert"), tmp_path / "model"))
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    assert "no tokenizer here" in refused(planned, {"scorers": {"a": scorer(folder)}})
+
+
+def test_an_adapter_that_does_not_fit_its_base_is_refused(planned, checkpoint, tmp_path):
+    """As plainly as anything else that cannot be loaded."""
+    adapter = build_adapter(checkpoint("llama"), tmp_path / "adapter")
+    edited(adapter / "adapter_config.json", target_modules=["nowhere"])
+    made = planned({"scorers": {"a": scorer(checkpoint("llama"), adapter=str(adapter))}})
+    with pytest.raises(NotServable, match="No modules were targeted"):
+        TorchEngine(made.engines[0].settings)
+
+
+def test_engines_share_the_cores(planned, checkpoint):
+    """Threads are divided over all workers, not given to each engine anew."""
+    made = planned({"scorers": {name: scorer(checkpoint("bert", seed=seed)) for seed, name in enumerate("abc")}})
+    cores = len(os.sched_getaffinity(0))
+    assert [engine.settings.threads for engine in made.engines] == [max(1, cores // 3)] * 3
 
 
 def test_every_vocabulary_file_is_part_of_the_tokenizers_identity(checkpoint, tmp_path):

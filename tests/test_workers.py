@@ -93,6 +93,32 @@ async def test_a_hung_worker_is_replaced(rig):
         assert WorkerDown("fault", 0, "hung") in made.events
 
 
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
+async def test_requests_that_arrive_while_a_worker_goes_down_are_answered(how, rig):
+    """Callers keep coming through the whole of it, also while the dead child is cleared away: none is failed."""
+    async with rig() as made:
+        stop = asyncio.Event()
+
+        async def keep_asking(first):
+            count = 0
+            while not stop.is_set():
+                assert await made.sums(first + count % 7) == [first + count % 7 + 2.0]
+                count += 1
+                await asyncio.sleep(0.001)
+            return count
+
+        asking = [asyncio.create_task(keep_asking(100 * i)) for i in range(8)]
+        for _ in range(3):
+            await asyncio.sleep(0.1)
+            ups = len(made.seen(WorkerUp))
+            os.kill(made.workers[0].pid, how)
+            async with asyncio.timeout(20):
+                while len(made.seen(WorkerUp)) == ups:
+                    await asyncio.sleep(0.01)
+        stop.set()
+        assert all(count > 10 for count in await asyncio.gather(*asking))
+
+
 async def test_another_replica_takes_over_a_dead_ones_batch(rig):
     """With two replicas nobody waits for the restart."""
     async with rig(replicas=2) as made:
@@ -193,4 +219,4 @@ async def test_a_worker_that_dies_on_load_backs_off(rig):
         assert "failed" in made.engine.unready
         with pytest.raises(Unavailable):
             await made.sums(1)
-        assert len(made.seen(WorkerDown)) >= 3
+        assert len(made.seen(WorkerDown)) >= 2

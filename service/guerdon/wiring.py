@@ -104,13 +104,14 @@ def _engines(scorers: Mapping[str, ScorerPlan]) -> tuple[list[EnginePlan], dict[
         alike.setdefault((bare, scorer.settings.placement, scorer.settings.replicas), []).append(scorer)
     engines: list[EnginePlan] = []
     engine_of: dict[str, str] = {}
+    workers = sum(replicas for _, _, replicas in alike)
     for (bare, placement, replicas), sharing in alike.items():
         adapters = {adapter.name: adapter for scorer in sharing for adapter in scorer.engine.adapters}
         settings = bare.model_copy(
             update={
                 "adapters": tuple(adapters[name] for name in sorted(adapters)),
                 "serves_base": any(scorer.engine.serves_base for scorer in sharing),
-                "threads": bare.threads or max(1, _cores() // replicas),
+                "threads": bare.threads or max(1, _cores() // workers),
             }
         )
         name = sharing[0].name

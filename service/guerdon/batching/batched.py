@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 MAX_DEATHS = 4
 """A query that takes so many workers down is given up."""
+RETRY_PAUSE_S = 0.01
 MIN_RETRY_AFTER_S, MAX_RETRY_AFTER_S = 1.0, 60.0
 
 
@@ -139,6 +140,7 @@ class Batched:
             batch = await worker.run([entry.query for entry in entries])
         except WorkerDied as death:
             self._retry(entries, blamed=death.computing)
+            await asyncio.sleep(RETRY_PAUSE_S)  # a worker that refuses at once must not keep the loop from all else
             return
         except asyncio.CancelledError:
             _settle_all(entries, _unavailable("the service is stopping"))

@@ -31,12 +31,23 @@ def load(file: Path | None, environment: Mapping[str, str]) -> tuple[Config, Pat
     except OSError as error:
         raise NotServable(f"{source}: {error.strerror or 'cannot be read'}") from error
     try:
-        written = yaml.safe_load(text)
+        written = yaml.load(text, Loader=_OnceLoader)
     except yaml.YAMLError as error:
         raise NotServable(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(written, dict):
         raise NotServable(f"{source}: the file is not a map of settings; see `guerdon init`")
     return parse(overridden(written, environment), str(source)), source.resolve().parent
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one map, of which YAML would drop the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key `{twice}` stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def parse(written: Mapping[str, Any], source: str) -> Config:

@@ -10,6 +10,7 @@ from pathlib import Path
 from guerdon.domain.errors import NotServable
 from guerdon.engines.checkpoint import Checkpoint
 
+VOCABULARIES = ("tokenizer.json", "*.model", "vocab.*")
 READ_AS_THEY_STAND = frozenset({"PreTrainedTokenizerFast", "TokenizersBackend"})
 """Tokenizer classes for which transformers uses tokenizer.json unchanged."""
 
@@ -24,6 +25,8 @@ def tokenizer_folder(checkpoint: Checkpoint, *, trust_file: bool, cache: Path) -
     file, described = folder / "tokenizer.json", folder / "tokenizer_config.json"
     if file.is_file() and (trust_file or _stands(described)):
         return folder
+    if not any(found for pattern in VOCABULARIES for found in folder.glob(pattern)):
+        raise NotServable(f"{folder.name}: no tokenizer here: neither tokenizer.json nor a vocabulary")
     out = cache / "tokenizers" / f"{checkpoint.tokenizer_revision()}-{_transformers_version()}"
     if not (out / "tokenizer.json").is_file():
         _convert(folder, out)

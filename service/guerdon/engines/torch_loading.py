@@ -54,7 +54,16 @@ class Loaded:
 
 
 def load_model(settings: EngineSettings) -> Loaded:
-    """Load what the settings name onto its device. Raises NotServable."""
+    """Load what the settings name onto its device. Raises NotServable, whatever is wrong with the files."""
+    _refuse_changed(settings)
+    try:
+        return _loaded(settings)
+    except LOADING_ERRORS as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise NotServable(f"{Path(settings.folder).name}: {reason}") from error
+
+
+def _loaded(settings: EngineSettings) -> Loaded:
     disable_progress_bar()
     device = choose_device(settings.device, settings.replica)
     model = _pretrained(settings)
@@ -90,15 +99,6 @@ def choose_device(wanted: str, replica: int = 0) -> torch.device:
 
 
 def _pretrained(settings: EngineSettings) -> PreTrainedModel:
-    _refuse_changed(settings)
-    try:
-        return _read(settings)
-    except LOADING_ERRORS as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise NotServable(f"{Path(settings.folder).name}: {reason}") from error
-
-
-def _read(settings: EngineSettings) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(settings.folder, trust_remote_code=False, local_files_only=True)
     own_heads = bool(settings.adapters) and all(head_outputs(Path(a.folder)) for a in settings.adapters)
     if own_heads and settings.labels is not None:

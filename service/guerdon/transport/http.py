@@ -123,6 +123,8 @@ def _admitted(request: Request, limits: Limits, health: Health) -> float:
             timeout_s = min(timeout_s, int(asked) / 1000)
         except (ValueError, OverflowError) as error:
             raise Invalid("X-Request-Timeout-Ms: not a whole number", field="X-Request-Timeout-Ms") from error
+        if timeout_s < 0:
+            raise Invalid("X-Request-Timeout-Ms: below 0", field="X-Request-Timeout-Ms")
     if timeout_s <= 0:
         raise DeadlineExceeded("the time allowed had passed on arrival", field="X-Request-Timeout-Ms")
     return asyncio.get_running_loop().time() + timeout_s

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import FailFast, Field, model_validator
+from pydantic import FailFast, Field, field_validator, model_validator
 
 from guerdon.aggregation import Aggregation
 from guerdon.domain.samples import Message, Sample, Turns, assistant, user
@@ -46,6 +46,13 @@ class AggregationBody(Strict):
     method: Literal["mean", "wco", "uwo"] | None = Field(None, description="mean, wco (minimum) or uwo")
     coefficient: float | None = Field(None, ge=0, le=1000, description="lambda of uwo: mean - lambda * variance")
     ddof: Literal[0, 1] | None = Field(None, description="0: population variance, 1: sample variance")
+
+    @field_validator("coefficient", "ddof", mode="before")
+    @classmethod
+    def _numbers(cls, given: Any) -> Any:
+        if isinstance(given, bool | str):
+            raise ValueError("a number is needed")
+        return given
 
     def over(self, default: Aggregation | None) -> Aggregation:
         """The complete aggregation."""

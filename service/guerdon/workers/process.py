@@ -78,7 +78,12 @@ class ProcessWorker:
         """Run one batch in the child. Raises WorkerDied if it goes down meanwhile."""
         if self._child is None:
             raise WorkerDied("the worker is restarting")
-        return await self._child.run(queries)
+        try:
+            return await self._child.run(queries)
+        except WorkerDied:
+            # From now on `ready` waits for the next child, however long this one takes to be cleared away.
+            self._up.clear()
+            raise
 
     async def close(self) -> None:
         """End the child, and stop restarting it."""
