@@ -105,6 +105,7 @@ limits:
   max_body: 8MiB                # of a request
   max_inputs: 1024              # inputs in a request
   max_responses: 1024           # responses of an input
+  max_total_responses: 16384    # responses in a request
   queue_tokens: 4000000         # tokens that wait for an engine; more is refused with 503
   timeout_s: 100.0              # for an answer; callers can ask for less
   body_timeout_s: 30.0          # for a request's body to arrive
