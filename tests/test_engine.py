@@ -11,8 +11,10 @@ from checkpoints import ARCHITECTURES, DECODERS, build_adapter, build_backbone, 
 from guerdon.domain.errors import EngineFailed, NotServable
 from guerdon.domain.events import WorkerUp
 from guerdon.domain.queries import Query
+from guerdon.domain.samples import assistant, user
 from guerdon.engines.layout import near_equal_groups
 from guerdon.engines.settings import AdapterSettings, EngineSettings
+from guerdon.engines.tokenizer import ModelTokenizer
 from guerdon.engines.torch_engine import TorchEngine, pooled_index
 from guerdon.workers.process import ProcessWorker
 from guerdon.workers.settings import WorkerSettings
@@ -94,6 +96,23 @@ def test_the_pooled_token_is_the_last_one_where_pad_is_eos(architecture, checkpo
     engine = TorchEngine(EngineSettings(folder=str(folder), device="cpu"))
     for batch in batches([Query(one) for one in ids], seed=6):
         assert_right(engine.compute(batch).answers, batch, right)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_blank_responses_are_rewarded_as_the_reference_does(architecture, checkpoint):
+    """From the text on: an empty or blank response in its conversation, beside an ordinary one in the same batch."""
+    folder = checkpoint(architecture)
+    tokenizer = ModelTokenizer(folder, max_tokens=512)
+    read = [tokenizer.conversation(user("How do I bake bread?"), assistant(text)) for text in ("", " ", "\n\n", "Mix.")]
+    answers = (
+        TorchEngine(EngineSettings(folder=str(folder), device="cpu"))
+        .compute([Query(tokens.ids, tokens.type_ids) for tokens in read])
+        .answers
+    )
+    takes_types = architecture in ("bert", "deberta-v2")
+    for tokens, answer in zip(read, answers, strict=True):
+        right = reference_reward(folder, tokens.ids, tokens.type_ids if takes_types else None)
+        assert answer == pytest.approx(right, rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["qwen2", "roberta"])

@@ -135,7 +135,7 @@ async def on_thread(call: Callable[[], T]) -> T:
     def run() -> None:
         try:
             deliver(future.set_result, call())
-        except Exception as error:
+        except Exception as error:  # handed on to the one who waits, whatever it is
             deliver(future.set_exception, error)
 
     threading.Thread(target=run, daemon=True).start()

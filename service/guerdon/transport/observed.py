@@ -57,7 +57,7 @@ class Observed:
         with trace.traced() as timings:
             try:
                 await self._app(scope, receive, watched)
-            except Exception:
+            except Exception:  # the last resort: the caller gets an answer, and the log what happened
                 log.exception("request.crashed", extra={"request": state["id"]})
                 await error_response(ServiceError(f"internal error; request {state['id']}"))(scope, receive, watched)
             finally:
