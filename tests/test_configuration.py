@@ -17,6 +17,7 @@ from checkpoints import (
     build_pickle_checkpoint,
     build_remote_code_checkpoint,
 )
+from engines import compute
 from guerdon.config.load import load, overridden
 from guerdon.domain.errors import NotServable
 from guerdon.domain.queries import Query
@@ -258,11 +259,8 @@ def test_an_adapter_over_a_plain_language_model_is_served_by_its_own_head(planne
     adapter = build_adapter(checkpoint("llama"), tmp_path / "adapter", seed=4)
     made = planned({"scorers": {"rm": scorer(base, adapter=str(adapter))}})
     assert list(made.models) == ["rm"]
-    (answer,) = (
-        TorchEngine(made.engines[0].settings)
-        .compute([Query((5, 6, 7), adapter=made.engines[0].settings.adapters[0].name)])
-        .answers
-    )
+    query = Query.of((5, 6, 7), adapter=made.engines[0].settings.adapters[0].name)
+    (answer,) = compute(TorchEngine(made.engines[0].settings), [query]).answers
     assert answer.shape == (1,)
 
 

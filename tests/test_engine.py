@@ -8,14 +8,16 @@ import pytest
 from transformers import AutoTokenizer
 
 from checkpoints import ARCHITECTURES, DECODERS, build_adapter, build_backbone, build_headless_causal
+from engines import compute
 from guerdon.domain.errors import EngineFailed, NotServable
 from guerdon.domain.events import WorkerUp
-from guerdon.domain.queries import Query
+from guerdon.domain.queries import Query, integers
 from guerdon.domain.samples import assistant, user
 from guerdon.engines.layout import near_equal_groups
 from guerdon.engines.settings import AdapterSettings, EngineSettings
 from guerdon.engines.tokenizer import ModelTokenizer
-from guerdon.engines.torch_engine import TorchEngine, pooled_index
+from guerdon.engines.torch_engine import TorchEngine
+from guerdon.engines.torch_pass import pooled_index
 from guerdon.workers.process import ProcessWorker
 from guerdon.workers.settings import WorkerSettings
 from oracle import reference_embedding, reference_reward
@@ -42,9 +44,18 @@ def batches(queries, seed):
     return [[rng.choice(queries) for _ in range(rng.randint(1, 14))] for _ in range(BATCHES)]
 
 
+def into(answers):
+    """Puts what is delivered in its place."""
+
+    def deliver(index, answer, tokens):
+        answers[index] = answer
+
+    return deliver
+
+
 def assert_right(answers, queries, expected):
     for answer, query in zip(answers, queries, strict=True):
-        right = np.array(expected[query.token_ids])
+        right = np.array(expected[tuple(integers(query.token_ids).tolist())])
         assert np.all(np.abs(answer - right) <= 1e-5 * np.maximum(1, np.abs(right))), (answer, right)
 
 
@@ -61,8 +72,8 @@ def test_rewards_equal_the_reference_in_any_batch_inline(architecture, checkpoin
     ids = sequences(folder, 16, seed=1)
     right = expected(folder, ids)
     engine = TorchEngine(EngineSettings(folder=str(folder), device="cpu"))
-    for batch in batches([Query(one) for one in ids], seed=2):
-        assert_right(engine.compute(batch).answers, batch, right)
+    for batch in batches([Query.of(one) for one in ids], seed=2):
+        assert_right(compute(engine, batch).answers, batch, right)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -77,10 +88,12 @@ async def test_rewards_equal_the_reference_in_any_batch_in_a_child_process(archi
     await worker.start()
     try:
         await worker.ready()
-        composed = batches([Query(one) for one in ids], seed=4)
+        composed = batches([Query.of(one) for one in ids], seed=4)
         for pair in zip(composed[::2], composed[1::2], strict=True):
-            for batch, done in zip(pair, await asyncio.gather(*map(worker.run, pair)), strict=True):
-                assert_right(done.answers, batch, right)
+            answers = [[None] * len(batch) for batch in pair]
+            await asyncio.gather(*(worker.run(batch, into(found)) for batch, found in zip(pair, answers, strict=True)))
+            for batch, found in zip(pair, answers, strict=True):
+                assert_right(found, batch, right)
     finally:
         await worker.close()
     assert events[0] == WorkerUp("engine", 0)
@@ -94,8 +107,8 @@ def test_the_pooled_token_is_the_last_one_where_pad_is_eos(architecture, checkpo
     ids = [*sequences(folder, 12, seed=5), (end,), (end, end, end)]
     right = expected(folder, ids)
     engine = TorchEngine(EngineSettings(folder=str(folder), device="cpu"))
-    for batch in batches([Query(one) for one in ids], seed=6):
-        assert_right(engine.compute(batch).answers, batch, right)
+    for batch in batches([Query.of(one) for one in ids], seed=6):
+        assert_right(compute(engine, batch).answers, batch, right)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -104,11 +117,8 @@ def test_blank_responses_are_rewarded_as_the_reference_does(architecture, checkp
     folder = checkpoint(architecture)
     tokenizer = ModelTokenizer(folder, max_tokens=512)
     read = [tokenizer.conversation(user("How do I bake bread?"), assistant(text)) for text in ("", " ", "\n\n", "Mix.")]
-    answers = (
-        TorchEngine(EngineSettings(folder=str(folder), device="cpu"))
-        .compute([Query(tokens.ids, tokens.type_ids) for tokens in read])
-        .answers
-    )
+    engine = TorchEngine(EngineSettings(folder=str(folder), device="cpu"))
+    answers = compute(engine, [Query.of(tokens.ids, tokens.type_ids) for tokens in read]).answers
     takes_types = architecture in ("bert", "deberta-v2")
     for tokens, answer in zip(read, answers, strict=True):
         right = reference_reward(folder, tokens.ids, tokens.type_ids if takes_types else None)
@@ -121,8 +131,8 @@ def test_every_label_of_a_model_is_answered(architecture, checkpoint, expected):
     folder = checkpoint(architecture, num_labels=3)
     ids = sequences(folder, 8, seed=7)
     engine = TorchEngine(EngineSettings(folder=str(folder), device="cpu"))
-    queries = [Query(one) for one in ids]
-    answers = engine.compute(queries).answers
+    queries = [Query.of(one) for one in ids]
+    answers = compute(engine, queries).answers
     assert {answer.shape for answer in answers} == {(3,)}
     assert_right(answers, queries, expected(folder, ids))
 
@@ -133,11 +143,10 @@ def test_half_precision_stays_near_the_reference(dtype, tolerance, checkpoint, e
     folder = checkpoint("qwen3")
     ids = sequences(folder, 12, seed=8, longest=60)
     right = np.array([expected(folder, ids)[one] for one in ids])
-    answers = TorchEngine(EngineSettings(folder=str(folder), device="cpu", dtype=dtype)).compute(
-        [Query(one) for one in ids]
-    )
+    engine = TorchEngine(EngineSettings(folder=str(folder), device="cpu", dtype=dtype))
+    answers = compute(engine, [Query.of(one) for one in ids]).answers
     spread = np.std(right)
-    assert np.max(np.abs(np.array(answers.answers) - right)) < tolerance * max(1, spread)
+    assert np.max(np.abs(np.array(answers) - right)) < tolerance * max(1, spread)
 
 
 def test_adapters_of_one_base_share_an_engine(checkpoint, tmp_path):
@@ -150,11 +159,11 @@ def test_adapters_of_one_base_share_an_engine(checkpoint, tmp_path):
         adapters=tuple(AdapterSettings(name=name, folder=str(folder)) for name, folder in adapters.items()),
     )
     ids = sequences(base, 9, seed=9)
-    queries = [Query(one, adapter=name) for one in ids for name in ("", "x", "y")]
+    queries = [Query.of(one, adapter=name) for one in ids for name in ("", "x", "y")]
     random.Random(1).shuffle(queries)
-    answers = TorchEngine(settings).compute(queries).answers
+    answers = compute(TorchEngine(settings), queries).answers
     for query, answer in zip(queries, answers, strict=True):
-        right = reference_reward(base, query.token_ids, adapter=adapters.get(query.adapter))
+        right = reference_reward(base, integers(query.token_ids).tolist(), adapter=adapters.get(query.adapter))
         assert answer == pytest.approx(right, rel=1e-5, abs=1e-5)
 
 
@@ -170,7 +179,7 @@ def test_an_adapter_brings_the_head_that_its_base_lacks(checkpoint, tmp_path):
         labels=1,
         serves_base=False,
     )
-    answers = TorchEngine(only_adapter).compute([Query((5, 6, 7), adapter="x")]).answers
+    answers = compute(TorchEngine(only_adapter), [Query.of((5, 6, 7), adapter="x")]).answers
     assert np.isfinite(answers[0]).all()
     with pytest.raises(NotServable, match=r"not a trained sequence classifier.*score\.weight"):
         TorchEngine(EngineSettings(folder=str(base), device="cpu"))
@@ -181,7 +190,7 @@ def test_pooled_layers_equal_the_reference(tmp_path):
     folder = build_backbone(tmp_path / "backbone")
     ids = [tuple(range(5, 5 + length)) for length in (1, 2, 9, 40)]
     engine = TorchEngine(EngineSettings(folder=str(folder), task="embed", device="cpu"))
-    answers = engine.compute([Query(one, layers=(0, 2, -1), pooling="mean") for one in ids]).answers
+    answers = compute(engine, [Query.of(one, layers=(0, 2, -1), pooling="mean") for one in ids]).answers
     for one, answer in zip(ids, answers, strict=True):
         right = np.concatenate([reference_embedding(folder, one, layer) for layer in (0, 2, -1)])
         assert answer == pytest.approx(right, rel=1e-5, abs=1e-5)
@@ -191,12 +200,13 @@ def test_a_query_that_breaks_the_model_breaks_alone(checkpoint, expected):
     """One impossible token among good ones: its neighbours are right, it gets an error."""
     folder = checkpoint("qwen2")
     ids = sequences(folder, 7, seed=10)
-    queries = [Query(one) for one in ids]
-    bad = Query((10**6, 1, 2))
-    done = TorchEngine(EngineSettings(folder=str(folder), device="cpu")).compute([*queries[:3], bad, *queries[3:]])
+    queries = [Query.of(one) for one in ids]
+    bad = Query.of((10**6, 1, 2))
+    engine = TorchEngine(EngineSettings(folder=str(folder), device="cpu"))
+    done = compute(engine, [*queries[:3], bad, *queries[3:]])
     assert isinstance(done.answers.pop(3), EngineFailed)
     assert_right(done.answers, queries, expected(folder, ids))
-    assert done.bisections <= 2 * np.log2(8) + 1
+    assert done.work.bisections <= 2 * np.log2(8) + 1
 
 
 def test_transformers_own_pooling_rule_is_available():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from checkpoints import build_backbone
+from engines import compute
 from guerdon.domain.errors import EngineFailed, NonFinite, ResponseTooLong
 from guerdon.domain.samples import Message, Sample, assistant, plain_text, user
 from guerdon.engines.settings import EngineSettings
@@ -23,7 +24,7 @@ class Answering:
 
     async def answer(self, queries, deadline):
         self.asked += queries
-        return self.real.compute(queries).answers if self.real else self.answers[: len(queries)]
+        return compute(self.real, queries).answers if self.real else self.answers[: len(queries)]
 
 
 def sample(response, prompt="Hi"):
@@ -46,7 +47,7 @@ async def test_heads_over_a_conversation_read_its_last_token(checkpoint):
     engine = TorchEngine(EngineSettings(folder=str(folder), task="embed", device="cpu"))
     rng = np.random.default_rng(3)
     heads = {name: linear(rng, ("conversation@-1",), 64, "last") for name in ("x", "y")}
-    width = engine.compute([_query(tokenizer)]).answers[0].shape[0]
+    width = compute(engine, [_query(tokenizer)]).answers[0].shape[0]
     heads = {name: linear(rng, ("conversation@-1",), width, "last") for name in ("x", "y")}
     scorer = HeadEnsemble(Answering(real=engine), tokenizer, heads)
     outcomes = await scorer.score([sample("Hello."), sample(""), sample("a " * 40)], 0.0)
@@ -66,7 +67,7 @@ async def test_heads_over_a_conversation_read_its_last_token(checkpoint):
 def _query(tokenizer):
     from guerdon.domain.queries import Query
 
-    return Query(tokenizer.conversation(user("Hi"), assistant("x")).ids, layers=(-1,), pooling="last")
+    return Query.of(tokenizer.conversation(user("Hi"), assistant("x")).ids, layers=(-1,), pooling="last")
 
 
 async def test_each_distinct_text_is_encoded_once(tmp_path):

@@ -5,16 +5,29 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from fault_child import DIE, DIE_ONCE, SHORT, SLOW, STOP
+from fault_child import DIE, DIE_LATE_ONCE, DIE_ONCE, SHORT, SLOW, STOP, STRAY, TWICE, WAIT
 from guerdon.batching.batched import Batched
 from guerdon.batching.budget import BatchSettings
-from guerdon.domain.errors import DeadlineExceeded, NotServable, Overloaded, Unavailable, WorkerLost
-from guerdon.domain.events import BatchDone, Dropped, QueueChanged, Refused, WorkerDown, WorkerUp
-from guerdon.domain.queries import Query
+from guerdon.domain import trace
+from guerdon.domain.errors import (
+    DeadlineExceeded,
+    EngineFailed,
+    NotServable,
+    Overloaded,
+    Unavailable,
+    WorkerLost,
+)
+from guerdon.domain.events import BatchDone, Dropped, MemorySplit, QueueChanged, Refused, WorkerDown, WorkerUp
+from guerdon.domain.ports import ignore
+from guerdon.domain.queries import Query, Work
+from guerdon.telemetry import Metrics
+from guerdon.workers.inline import InlineWorker
 from guerdon.workers.process import ProcessWorker
 from guerdon.workers.settings import WorkerSettings
 
@@ -37,16 +50,31 @@ class Rig:
             self.workers, settings, queue_tokens=queue_tokens, name="fault", record=self.events.append
         )
 
+    def lines(self):
+        """For each batch its process, and the first token of each query."""
+        words = [line.split() for line in self.log.read_text().splitlines()]
+        return [(int(pid), [int(first) for first in firsts.split(",")]) for pid, firsts in words]
+
     def batches(self):
-        return [int(line.split()[1]) for line in self.log.read_text().splitlines()]
+        return [len(firsts) for _, firsts in self.lines()]
+
+    async def batches_begun(self, count):
+        async with asyncio.timeout(20):
+            while len(self.lines()) < count:
+                await asyncio.sleep(0.005)
+
+    def go(self):
+        """Let the children go on that wait."""
+        self.log.with_suffix(".go").touch()
 
     def seen(self, kind):
         return [event for event in self.events if isinstance(event, kind)]
 
     async def sums(self, *firsts, seconds=30.0):
-        deadline = asyncio.get_running_loop().time() + seconds
-        queries = [Query((first, 1, 1)) for first in firsts]
-        answers = await self.engine.answer(queries, deadline)
+        return await self.ask(*(Query.of((first, 1, 1)) for first in firsts), seconds=seconds)
+
+    async def ask(self, *queries, seconds=30.0):
+        answers = await self.engine.answer(queries, asyncio.get_running_loop().time() + seconds)
         return [answer if isinstance(answer, Exception) else float(answer[0]) for answer in answers]
 
 
@@ -135,12 +163,101 @@ async def test_a_query_that_kills_every_worker_is_given_up_alone(rig):
 
 
 async def test_a_wrong_number_of_answers_is_never_given_to_anyone(rig):
-    """A child that answers short is taken down, and no answer lands at the wrong caller."""
+    """A child that leaves a query without an answer is taken down, and no answer lands at the wrong caller."""
     async with rig() as made:
         answers = await made.sums(1, SHORT, 2, seconds=60)
         assert answers[0] == 3.0
         assert answers[2] == 4.0
         assert isinstance(answers[1], WorkerLost)
+        assert WorkerDown("fault", 0, "died") in made.events
+
+
+async def test_an_answer_to_no_query_takes_the_worker_down(rig):
+    """A child that numbers its answers wrongly is not trusted again; its neighbours' answers are right."""
+    async with rig() as made:
+        one, stray, two = await made.sums(1, STRAY, 2, seconds=60)
+        assert (one, two) == (3.0, 4.0)
+        assert isinstance(stray, WorkerLost)
+
+
+async def test_a_second_answer_to_a_query_takes_the_worker_down(rig):
+    """The first of two stays; the batch has all its answers by then, so nothing is computed again."""
+    async with rig() as made:
+        assert await made.sums(1, TWICE, 2) == [3.0, TWICE + 2.0, 4.0]
+        assert await made.sums(5) == [7.0]
+        assert made.batches() == [3, 1]
+        assert WorkerDown("fault", 0, "died") in made.events
+
+
+async def test_an_answer_does_not_wait_for_the_rest_of_its_batch(rig):
+    """Two callers in one batch: one has its answer while the other's is not there yet."""
+    async with rig() as made:
+        waiting, quick = asyncio.create_task(made.sums(WAIT)), asyncio.create_task(made.sums(1))
+        assert await quick == [3.0]
+        assert not waiting.done()
+        made.go()
+        assert await waiting == [WAIT + 2.0]
+        assert made.batches() == [2]
+
+
+async def test_a_worker_that_dies_in_a_batch_costs_only_the_unanswered_a_retry(rig):
+    """What was answered before the death is kept, and not computed again."""
+    async with rig() as made:
+        dying = asyncio.create_task(made.sums(DIE_LATE_ONCE))
+        assert await made.sums(1, 2) == [3.0, 4.0]
+        made.go()
+        assert await dying == [DIE_LATE_ONCE + 2.0]
+        assert [firsts for _, firsts in made.lines()] == [[1, 2, DIE_LATE_ONCE], [DIE_LATE_ONCE]]
+
+
+async def test_no_batch_waits_behind_another_while_a_replica_idles(rig):
+    """A worker takes a second batch ahead of time only when no other worker has less to do."""
+    async with rig(replicas=3) as made:
+        asking = []
+        for number in range(3):
+            asking.append(asyncio.create_task(made.ask(Query.of((WAIT, number)))))
+            await made.batches_begun(number + 1)
+        assert len({pid for pid, _ in made.lines()}) == 3
+        made.go()
+        assert await asyncio.gather(*asking) == [[float(WAIT + number)] for number in range(3)]
+
+
+async def test_group_mates_are_computed_together_where_the_engine_shares_prefixes(rig):
+    """What a child says of its engine decides: responses that arrive interleaved run prompt by prompt, or in order."""
+    queries = [Query.of((prompt, 1, 1, response)) for response in range(4) for prompt in (1, 2, 3)]
+    for shares, expected in ((True, [[1] * 4, [2] * 4, [3] * 4]), (False, [[1, 2, 3], [1, 2, 3]] * 2)):
+        settings = BatchSettings(max_batch_tokens=8 if shares else 12)
+        async with rig(settings=settings, shares_prefixes=shares) as made:
+            assert made.workers[0].shares_prefixes is shares
+            with trace.traced() as traced:
+                await made.ask(*queries)
+            assert [firsts for _, firsts in made.lines()] == expected
+            assert traced.tokens_computed == (21 if shares else 48)
+            made.log.unlink()
+
+
+async def test_tokens_count_where_they_were_asked_first(rig):
+    """Of two callers that wait for the same query, the first has it in its account."""
+    async with rig() as made:
+
+        async def counted(*firsts):
+            with trace.traced() as traced:
+                await made.sums(*firsts)
+            return traced.tokens_computed
+
+        assert await asyncio.gather(counted(5, 6, 5), counted(6, 7), counted(7)) == [6, 3, 0]
+        assert await counted(5) == 3
+
+
+async def test_splits_for_want_of_memory_are_counted(rig):
+    """Each is an event, and a step of its counter."""
+    async with rig(memory_splits=2) as made:
+        await made.sums(1)
+        assert made.seen(MemorySplit) == [MemorySplit("fault")] * 2
+        metrics = Metrics([], {"fault": 1})
+        for event in made.events:
+            metrics.record(event)
+        assert b'guerdon_memory_splits_total{engine="fault"} 2.0' in metrics.render()
 
 
 async def test_batches_form_while_the_worker_is_busy(rig):
@@ -220,3 +337,59 @@ async def test_a_worker_that_dies_on_load_backs_off(rig):
         with pytest.raises(Unavailable):
             await made.sums(1)
         assert len(made.seen(WorkerDown)) >= 2
+
+
+class Scripted:
+    """An engine that delivers what it is told, and goes on with the rest when it may."""
+
+    shares_prefixes = True
+
+    def __init__(self, indexes):
+        self.indexes, self.go = indexes, threading.Event()
+
+    def compute(self, queries, deliver):
+        for position, index in enumerate(self.indexes):
+            if position == 1:
+                self.go.wait(20)
+            deliver(index, np.array([index], dtype=np.float32), 1)
+        return Work(len(queries))
+
+
+@contextlib.asynccontextmanager
+async def inline(engine):
+    """An engine in this process."""
+    worker = InlineWorker(lambda: engine, name="inline", replica=0, record=ignore)
+    batched = Batched([worker], BatchSettings(), queue_tokens=100, name="inline", record=ignore)
+    await batched.start()
+    try:
+        await batched.ready()
+        assert worker.shares_prefixes
+        yield batched
+    finally:
+        await batched.close()
+
+
+async def test_an_inline_worker_delivers_each_answer_when_it_is_there():
+    """Out of order, from the engine's thread: a caller has its answer while the engine still computes another's."""
+    engine = Scripted([1, 0])
+    async with inline(engine) as batched:
+        until = asyncio.get_running_loop().time() + 20
+        late, early = (asyncio.create_task(batched.answer([Query.of((i,))], until)) for i in range(2))
+        assert await early == [np.array([1])]
+        assert not late.done()
+        engine.go.set()
+        assert await late == [np.array([0])]
+
+
+@pytest.mark.parametrize("indexes", [[0], [0, 0, 1], [0, 1, 2], [0, -1]])
+async def test_an_inline_engine_that_does_not_answer_each_query_once_failed(indexes):
+    """What has an answer keeps it; the rest get an error, and the worker goes on."""
+    engine = Scripted(indexes)
+    engine.go.set()
+    async with inline(engine) as batched:
+        until = asyncio.get_running_loop().time() + 20
+        answers = await batched.answer([Query.of((i,)) for i in range(2)], until)
+        assert answers[0] == np.array([0])
+        assert isinstance(answers[1], EngineFailed) if 1 not in indexes else answers[1] == np.array([1])
+        engine.indexes = [0]
+        assert await batched.answer([Query.of((0,))], until) == [np.array([0])]

@@ -19,6 +19,7 @@ from guerdon.domain.events import (
     Dropped,
     Event,
     Failed,
+    MemorySplit,
     QueueChanged,
     Refused,
     Rewarded,
@@ -70,7 +71,7 @@ class Metrics:
             for reason in ("died", "hung", "failed_to_load", "closed"):
                 self._worker_ends.labels(engine, reason)
             self._rejections.labels(engine, "queue_full")
-            for series in (self._bisects, self._tokens, self._computed):
+            for series in (self._bisects, self._memory_splits, self._tokens, self._computed):
                 series.labels(engine)
             for replica in range(replicas):
                 self._worker_up.labels(engine, str(replica)).set(0)
@@ -101,10 +102,14 @@ class Metrics:
         )  # fmt: skip
         self._tokens = Counter("guerdon_tokens", "Tokens asked of the engine.", engine, registry=registry)
         self._computed = Counter(
-            "guerdon_computed_tokens", "Tokens the engine computed, padding included.", engine, registry=registry
-        )
+            "guerdon_computed_tokens", "Tokens the engine computed: padding included, a shared prefix once.",
+            engine, registry=registry,
+        )  # fmt: skip
         self._bisects = Counter(
             "guerdon_poison_bisects", "Batches halved because one query spoiled them.", engine, registry=registry
+        )
+        self._memory_splits = Counter(
+            "guerdon_memory_splits", "Batches halved because memory did not suffice.", engine, registry=registry
         )
         self._worker_up = Gauge(
             "guerdon_worker_up", "1 while the worker can run.", ["engine", "replica"], registry=registry
@@ -164,6 +169,8 @@ class Metrics:
                 self._rejections.labels(engine, reason).inc(items)
             case Bisected(engine):
                 self._bisects.labels(engine).inc()
+            case MemorySplit(engine):
+                self._memory_splits.labels(engine).inc()
             case WorkerUp(engine, replica):
                 self._worker_up.labels(engine, str(replica)).set(1)
             case WorkerDown(engine, replica, reason):

@@ -16,7 +16,7 @@ from guerdon.domain.errors import (
     Unavailable,
     WorkerLost,
 )
-from guerdon.domain.events import BatchDone, Bisected, Dropped, QueueChanged, Refused
+from guerdon.domain.events import BatchDone, Bisected, Dropped, MemorySplit, QueueChanged, Refused
 from guerdon.domain.ports import Record
 from guerdon.domain.queries import Answer, Query
 from guerdon.workers.worker import Batch, Worker, WorkerDied
@@ -39,6 +39,7 @@ class Batched:
         self.name, self._record = name, record
         self._queue = Queue()
         self._filled = asyncio.Event()
+        self._running = dict.fromkeys(workers, 0)
         self._tokens_per_s = 0.0
         self._loops: list[asyncio.Task[None]] = []
 
@@ -93,7 +94,7 @@ class Batched:
         reasons = [worker.failing for worker in self._workers]
         if all(reasons):
             raise Unavailable(f"no worker can run {self.name}: {reasons[0]}", retry_after_s=5.0)
-        tokens = sum(len(query.token_ids) for query in queries)
+        tokens = sum(query.length for query in queries)
         if self._queue.tokens + tokens > self._max_queue_tokens and len(self._queue):
             self._record(Refused(self.name, "queue_full", len(queries)))
             raise Overloaded(
@@ -118,7 +119,7 @@ class Batched:
         self._changed()
 
     async def _serve(self, worker: Worker) -> None:
-        """One slot of one worker: cut a batch, have it run, deliver; again."""
+        """One slot of one worker: cut a batch, have it run; again."""
         while True:
             await self._filled.wait()
             try:
@@ -127,52 +128,60 @@ class Batched:
                 if all(other.failing for other in self._workers):
                     self._fail_waiting(str(error))
                 return
-            batch = self._queue.cut(self._settings)
+            if any(other.up and self._running[other] < self._running[worker] for other in self._workers):
+                await asyncio.sleep(0)  # that one's slot is awake too: the batch is better there than waiting here
+                continue
+            batch = self._queue.cut(self._settings, shares=worker.shares_prefixes)
             self._changed()
             if batch:
+                self._running[worker] += 1
                 await self._run(worker, batch)
+                self._running[worker] -= 1
 
     async def _run(self, worker: Worker, entries: Sequence[Entry]) -> None:
         now = asyncio.get_running_loop().time()
         for entry in entries:
             entry.started = now
+
+        def deliver(index: int, answer: Answer, computed: int) -> None:
+            entries[index].settle(answer, computed)
+
         try:
-            batch = await worker.run([entry.query for entry in entries])
+            batch = await worker.run([entry.query for entry in entries], deliver)
         except WorkerDied as death:
             self._retry(entries, blamed=death.computing)
             await asyncio.sleep(RETRY_PAUSE_S)  # a worker that refuses at once must not keep the loop from all else
-            return
         except asyncio.CancelledError:
             _settle_all(entries, _unavailable("the service is stopping"))
             raise
         except Exception:  # a slot's loop must outlive whatever one batch does to it
             log.exception("batch.failed")
             _settle_all(entries, EngineFailed("the engine failed on this batch"))
-            return
-        for entry, answer in zip(entries, batch.answers, strict=True):
-            entry.settle(answer)
-        self._report(entries, batch)
+        else:
+            self._report(entries, batch)
 
     def _retry(self, entries: Sequence[Entry], *, blamed: bool) -> None:
-        """A dead worker costs its batch a second try, and only a query that kills again and again an error."""
-        for entry in entries:
+        """A dead worker costs what it left unanswered a second try, and a query that kills again and again an error."""
+        unanswered = [entry for entry in entries if entry.wanted]
+        for entry in unanswered:
             entry.deaths += blamed
             if entry.deaths >= MAX_DEATHS:
                 entry.settle(WorkerLost("the worker died each time it was given this response"))
-        again = [entry for entry in entries if entry.wanted]
-        self._queue.put_back(again)
+        self._queue.put_back([entry for entry in unanswered if entry.wanted])
         self._changed()
 
     def _report(self, entries: Sequence[Entry], batch: Batch) -> None:
-        tokens = sum(len(entry.query.token_ids) for entry in entries)
+        tokens = sum(entry.query.length for entry in entries)
         rate = tokens / max(batch.seconds, 1e-6)
         self._tokens_per_s = rate if not self._tokens_per_s else 0.8 * self._tokens_per_s + 0.2 * rate
-        self._record(BatchDone(self.name, len(entries), tokens, batch.tokens, batch.seconds))
-        for _ in range(batch.bisections):
+        self._record(BatchDone(self.name, len(entries), tokens, batch.work.tokens, batch.seconds))
+        for _ in range(batch.work.bisections):
             self._record(Bisected(self.name))
+        for _ in range(batch.work.memory_splits):
+            self._record(MemorySplit(self.name))
 
     def _fail_waiting(self, why: str) -> None:
-        while entries := self._queue.cut(self._settings):
+        while entries := self._queue.cut(self._settings, shares=False):
             _settle_all(entries, _unavailable(why))
         self._changed()
 
@@ -185,6 +194,7 @@ class Batched:
 
 
 def _settle_all(entries: Sequence[Entry], error: ServiceError) -> None:
+    """Give the error to whoever has no answer yet."""
     for entry in entries:
         entry.settle(error)
 
@@ -208,7 +218,5 @@ def _note_work(
     trace.current().add("queue", started - asked_at)
     trace.current().add("forward", now - started)
     trace.current().tokens_computed += sum(
-        len(entry.query.token_ids)
-        for entry, waiter in zip(entries, waiters, strict=True)
-        if entry.started is not None and entry.waiters[0] is waiter
+        entry.computed for entry, waiter in zip(entries, waiters, strict=True) if entry.waiters[0] is waiter
     )

@@ -4,9 +4,9 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
-from guerdon.batching.budget import BatchSettings, batch_size
+from guerdon.batching.budget import BatchSettings, Room
+from guerdon.batching.prefix_index import PASS_OVER, PrefixIndex
 from guerdon.domain.queries import Answer, Query
 
 RUN_ALONE_AFTER = 2
@@ -15,30 +15,44 @@ RUN_ALONE_AFTER = 2
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One distinct query, the callers that wait for its answer, and how often a worker died with it."""
+    """One distinct query, the callers that wait for its answer, and what became of it.
+
+    ``deaths`` is how often a worker died with it, ``computed`` the tokens that were computed for it.
+    """
 
     query: Query
     waiters: "list[asyncio.Future[Answer]]" = field(default_factory=list)
     deaths: int = 0
     started: float | None = None
+    computed: int = 0
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody still waits."""
-        return any(not waiter.done() for waiter in self.waiters)
+        """Whether anybody still waits. The last to ask are the last to give up."""
+        return any(not waiter.done() for waiter in reversed(self.waiters))
 
-    def settle(self, answer: Answer) -> None:
+    @property
+    def suspect(self) -> bool:
+        """Whether it is to run alone."""
+        return self.deaths >= RUN_ALONE_AFTER
+
+    def settle(self, answer: Answer, computed: int = 0) -> None:
         """Deliver to every caller that is still there."""
+        self.computed += computed
         for waiter in self.waiters:
             if not waiter.done():
                 waiter.set_result(answer)
 
 
 class Queue:
-    """Entries by query, oldest first. No clock, no task: its owner decides when."""
+    """Entries by query, oldest first. No clock, no task: its owner decides when.
+
+    To cut a batch costs what the batch holds, however many wait.
+    """
 
     def __init__(self) -> None:
         self._entries: OrderedDict[Query, Entry] = OrderedDict()
+        self._index = PrefixIndex()
         self.tokens = 0
 
     def __len__(self) -> int:
@@ -49,7 +63,8 @@ class Queue:
         entry = self._entries.get(query)
         if entry is None:
             entry = self._entries[query] = Entry(query)
-            self.tokens += len(query.token_ids)
+            self._index.add(query)
+            self.tokens += query.length
         entry.waiters.append(waiter)
         return entry
 
@@ -60,7 +75,8 @@ class Queue:
             if waiting is not None:
                 entry.waiters += waiting.waiters
             else:
-                self.tokens += len(entry.query.token_ids)
+                self._index.add(entry.query)
+                self.tokens += entry.query.length
             self._entries[entry.query] = entry
             self._entries.move_to_end(entry.query, last=False)
 
@@ -72,17 +88,43 @@ class Queue:
         self._remove(waiting)
         return True
 
-    def cut(self, settings: BatchSettings) -> list[Entry]:
-        """Take the next batch from the front."""
-        front = list(islice(self._entries.values(), settings.max_batch_items))
-        suspects = [index for index, entry in enumerate(front) if entry.deaths >= RUN_ALONE_AFTER]
-        if suspects:
-            front = front[: max(suspects[0], 1)]
-        taken = front[: batch_size([len(entry.query.token_ids) for entry in front], settings)]
+    def cut(self, settings: BatchSettings, *, shares: bool) -> list[Entry]:
+        """Take the next batch: the oldest entry and its mates, the next oldest and its mates, while there is room.
+
+        Mates are those that share at least half of their tokens with it. Unless the engine ``shares`` the work on
+        common prefixes, there are none.
+        """
+        room = Room(settings, shares=shares)
+        taken: list[Entry] = []
+        while self._entries:
+            oldest = next(iter(self._entries.values()))
+            if (taken and oldest.suspect) or not room.take(oldest.query):
+                break
+            self._remove(oldest)
+            taken.append(oldest)
+            if oldest.suspect:
+                break
+            if shares:
+                taken += self._take_mates(oldest.query, room)
+        return taken
+
+    def _take_mates(self, query: Query, room: Room) -> list[Entry]:
+        """Take the query's mates for which there is room, until too many have found none."""
+        taken: list[Entry] = []
+        refused = 0
+        for mate in self._index.mates(query):
+            if room.full or refused == PASS_OVER:
+                break
+            entry = self._entries[mate]
+            if not entry.suspect and room.take(mate):
+                taken.append(entry)
+            else:
+                refused += 1
         for entry in taken:
             self._remove(entry)
         return taken
 
     def _remove(self, entry: Entry) -> None:
         del self._entries[entry.query]
-        self.tokens -= len(entry.query.token_ids)
+        self._index.remove(entry.query)
+        self.tokens -= entry.query.length

@@ -56,8 +56,9 @@ scorers:
     placement: process          # process: a child of its own, restarted if it dies; inline: this process
     device: auto                # auto, cpu, cuda, cuda:N or mps
     replicas: 1                 # workers with a copy each; `auto` and `cuda` spread them over the GPUs
-    dtype: float32              # float32, bfloat16 or float16
+    dtype: float32              # float32, bfloat16 or float16; a CPU may compute in float32
     #: threads: 4               # CPU threads a replica; by default the cores are shared out
+    prefix_cache: 256MiB        # keys and values of recent prompts a replica keeps (decoders only); 0 keeps none
     #: max_tokens: 512          # less than the model reads anyway
     truncation: error           # a prompt and response that are too long: error, or left (drop the beginning)
     tokenizer: file             # file: tokenizer.json as it is; transformers (the default): as transformers reads it

@@ -43,7 +43,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class BatchDone:
-    """A worker answered a batch: of ``tokens`` asked it computed ``computed``, padding included."""
+    """A worker answered a batch: for ``tokens`` asked it computed ``computed``.
+
+    Padding makes them more than was asked, a prefix that is computed once for several queries makes them less.
+    """
 
     engine: str
     items: int
@@ -55,6 +58,13 @@ class BatchDone:
 @dataclass(frozen=True, slots=True)
 class Bisected:
     """A batch failed as a whole and was halved."""
+
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySplit:
+    """A batch, or a part of one, did not fit the device's memory and was halved."""
 
     engine: str
 
@@ -94,5 +104,15 @@ class Failed:
 
 
 Event = (
-    CacheLooked | QueueChanged | Dropped | Refused | BatchDone | Bisected | WorkerUp | WorkerDown | Rewarded | Failed
+    CacheLooked
+    | QueueChanged
+    | Dropped
+    | Refused
+    | BatchDone
+    | Bisected
+    | MemorySplit
+    | WorkerUp
+    | WorkerDown
+    | Rewarded
+    | Failed
 )

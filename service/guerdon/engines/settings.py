@@ -24,6 +24,7 @@ class EngineSettings(Strict):
     Where only adapters are served (``serves_base`` off), the base may lack a score head. ``pooled_token`` is
     ``last`` (the last token, by position) or ``transformers`` (the last token that is not the pad token,
     as transformers' own classes look for it; for models that were trained with that rule).
+    ``prefix_cache_bytes`` of keys and values of recent sequences are kept, where prefixes are shared.
     ``replica`` numbers the engine's copies: `device` auto or cuda spreads them over the GPUs.
     """
 
@@ -37,4 +38,5 @@ class EngineSettings(Strict):
     serves_base: bool = True
     pooled_token: Literal["last", "transformers"] = "last"
     threads: int | None = None
+    prefix_cache_bytes: int = 0
     replica: int = 0

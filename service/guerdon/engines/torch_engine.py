@@ -3,126 +3,106 @@
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
 from guerdon.domain.errors import EngineFailed
-from guerdon.domain.queries import Answer, Floats, Query
-from guerdon.engines.layout import near_equal_groups
+from guerdon.domain.queries import Answer, Deliver, Query, Work
 from guerdon.engines.settings import EngineSettings
-from guerdon.engines.torch_loading import Loaded, load_model
+from guerdon.engines.torch_choice import choose_pass
+from guerdon.engines.torch_lanes import Lanes
+from guerdon.engines.torch_loading import load_model
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """Answers in the order asked, the tokens that were computed for them, and how often a batch was halved."""
-
-    answers: list[Answer]
-    tokens: int
-    bisections: int
-
-
 class TorchEngine:
-    """One model on one device. Not safe for threads: its worker calls it from one at a time."""
+    """One model on one device. Its worker calls it from one thread at a time."""
 
     def __init__(self, settings: EngineSettings) -> None:
-        if settings.threads is not None:
-            torch.set_num_threads(settings.threads)
-        self._settings = settings
-        self._loaded: Loaded = load_model(settings)
-        self._tokens = 0
-        self._bisections = 0
+        self._loaded = load_model(settings)
+        threads = settings.threads or torch.get_num_threads()
+        self._lane_count = threads if self._loaded.device.type == "cpu" else 1
+        self._lanes = Lanes(self._lane_count)
+        self._pass = choose_pass(self._loaded, prefix_cache_bytes=settings.prefix_cache_bytes)
+        self._max_tokens: int | None = None
+        self._counting = Lock()
+        self._work = Work(0)
 
-    def compute(self, queries: Sequence[Query]) -> Computed:
-        """Answer every query. One that the model fails on gets an error, its neighbours their answers."""
-        self._tokens = self._bisections = 0
-        answers: list[Answer] = [EngineFailed("not computed")] * len(queries)
-        for indexes in _alike(queries):
-            for group in near_equal_groups([len(queries[i].token_ids) for i in indexes]):
-                members = [indexes[i] for i in group]
-                for i, answer in zip(members, self._isolated([queries[i] for i in members]), strict=True):
-                    answers[i] = answer
-        return Computed(answers, self._tokens, self._bisections)
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether a prefix that queries of a batch have in common is computed once."""
+        return self._pass.shares_prefixes
 
-    def _isolated(self, queries: Sequence[Query]) -> list[Answer]:
-        """Answers, with a failing batch halved until the query that spoils it stands alone."""
+    def compute(self, queries: Sequence[Query], deliver: Deliver) -> Work:
+        """Answer every query. One that the model fails on gets an error, its neighbours their answers.
+
+        ``deliver`` is called from several threads, but by one at a time.
+        """
+        self._work = Work(0)
+        for alike in _alike(queries):
+            groups = self._pass.groups([queries[i] for i in alike], self._max_tokens, self._lane_count)
+            with self._loaded.adapted(queries[alike[0]].adapter):
+                self._lanes.each(
+                    lambda group: self._isolated(group, queries, deliver),
+                    [[alike[i] for i in group] for group in groups],
+                )
+        return self._work
+
+    def _isolated(self, indexes: Sequence[int], queries: Sequence[Query], deliver: Deliver) -> None:
+        """Deliver answers, with a failing batch halved until the query that spoils it stands alone."""
         try:
-            return list(self._forward(queries))
+            with torch.inference_mode():
+                passed = self._pass([queries[index] for index in indexes])
+                rows = passed.answers.float().cpu().numpy()
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            if len(queries) == 1:
+            starved = _out_of_memory(error)
+            if len(indexes) == 1:
                 log.exception("engine.query_failed")
-                return [EngineFailed(f"the model failed on this response ({type(error).__name__})")]
-            self._bisections += 1
-            middle = len(queries) // 2
-            return self._isolated(queries[:middle]) + self._isolated(queries[middle:])
+                self._done(indexes, [_failure(error, starved=starved)], [0], Work(0), deliver)
+                return
+        else:
+            self._done(indexes, list(rows), passed.fresh, Work(passed.tokens), deliver)
+            return
+        # Outside of the handler, whose traceback would keep the failed pass's tensors.
+        if starved:
+            self._starve([queries[index] for index in indexes])
+        halved = Work(0, memory_splits=1) if starved else Work(0, bisections=1)
+        self._done([], [], [], halved, deliver)
+        middle = len(indexes) // 2
+        self._isolated(indexes[:middle], queries, deliver)
+        self._isolated(indexes[middle:], queries, deliver)
 
-    def _forward(self, queries: Sequence[Query]) -> list[Floats]:
-        """One padded forward pass over queries that want the same thing."""
-        first = queries[0]
-        inputs = self._inputs(queries)
-        self._tokens += inputs["input_ids"].numel()
-        with torch.inference_mode(), self._loaded.adapted(first.adapter):
-            if first.layers:
-                rows = self._pooled_layers(inputs, queries)
-            elif self._loaded.score is not None:
-                rows = self._scored(inputs, queries, self._loaded.score)
-            else:
-                rows = self._loaded.model(**inputs).logits
-            return list(rows.float().cpu().numpy())
+    def _done(
+        self, indexes: Sequence[int], answers: Sequence[Answer], fresh: Sequence[int], work: Work, deliver: Deliver
+    ) -> None:
+        """Deliver what a pass answered, and count what it cost."""
+        with self._counting:
+            self._work += work
+            for index, answer, tokens in zip(indexes, answers, fresh, strict=True):
+                deliver(index, answer, tokens)
 
-    def _scored(self, inputs: dict[str, Tensor], queries: Sequence[Query], score: nn.Module) -> Tensor:
-        """A decoder's score head, applied to the pooled token of each row."""
-        hidden = self._loaded.base(**inputs, use_cache=False).last_hidden_state
-        at = [pooled_index(query.token_ids, self._pad_to_skip()) for query in queries]
-        rows: Tensor = score(hidden[torch.arange(len(at)), torch.tensor(at)])
-        return rows
-
-    def _pooled_layers(self, inputs: dict[str, Tensor], queries: Sequence[Query]) -> Tensor:
-        """The wanted hidden layers of each row, pooled and laid one after the other."""
-        layers = self._loaded.base(**inputs, output_hidden_states=True).hidden_states
-        wanted = [layers[index] for index in queries[0].layers]
-        if queries[0].pooling == "last":
-            at = torch.tensor([len(query.token_ids) - 1 for query in queries])
-            return torch.cat([layer[torch.arange(len(at)), at] for layer in wanted], dim=-1)
-        mask = inputs["attention_mask"].unsqueeze(-1)
-        real = [torch.where(mask > 0, layer.float(), 0.0) for layer in wanted]
-        return torch.cat([layer.sum(1) / mask.sum(1) for layer in real], dim=-1)
-
-    def _inputs(self, queries: Sequence[Query]) -> dict[str, Tensor]:
-        """Rows padded on the right, so that the last real token's position is known by its length."""
-        shape = (len(queries), max(len(query.token_ids) for query in queries))
-        ids = np.full(shape, self._loaded.pad_id, dtype=np.int64)
-        mask = np.zeros(shape, dtype=np.int64)
-        types = np.zeros(shape, dtype=np.int64)
-        for row, query in enumerate(queries):
-            length = len(query.token_ids)
-            ids[row, :length] = query.token_ids
-            mask[row, :length] = 1
-            types[row, : len(query.type_ids)] = query.type_ids
-        arrays = {"input_ids": ids, "attention_mask": mask}
-        if self._loaded.reads_type_ids:
-            arrays["token_type_ids"] = types
-        return {name: torch.from_numpy(array).to(self._loaded.device) for name, array in arrays.items()}
-
-    def _pad_to_skip(self) -> int | None:
-        return self._loaded.config_pad_id if self._settings.pooled_token == "transformers" else None
+    def _starve(self, queries: Sequence[Query]) -> None:
+        """Out of memory: from now on, no forward pass of more than half as much."""
+        tokens = max(1, sum(query.length for query in queries) // 2)
+        self._max_tokens = tokens if self._max_tokens is None else min(tokens, self._max_tokens)
+        self._pass.forget()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        log.warning("engine.out_of_memory max_tokens=%d", self._max_tokens)
 
 
-def pooled_index(token_ids: Sequence[int], pad_to_skip: int | None = None) -> int:
-    """Where a decoder's reward is read: the last token.
+def _out_of_memory(error: Exception) -> bool:
+    """Whether this is the allocator's error, of the device or of the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
-    With ``pad_to_skip``, the last token that is not that id, as transformers' own classes pool (0 if all are).
-    """
-    last = len(token_ids) - 1
-    if pad_to_skip is None:
-        return last
-    return next((i for i in range(last, -1, -1) if token_ids[i] != pad_to_skip), 0)
+
+def _failure(error: Exception, *, starved: bool) -> Answer:
+    if starved:
+        return EngineFailed("the device has too little memory for this response, even alone")
+    return EngineFailed(f"the model failed on this response ({type(error).__name__})")
 
 
 def _alike(queries: Sequence[Query]) -> list[list[int]]:

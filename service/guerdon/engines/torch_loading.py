@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,16 +37,25 @@ LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, ImportError, Safe
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model ready to run. ``score`` is a decoder's head over ``base``; None where the class pools by itself."""
+    """A model ready to run. ``score`` is a decoder's head over ``base``; None where the class pools by itself.
 
-    model: nn.Module
+    ``causal``: no token sees what follows it. ``first_position`` is the number of the first position where the model
+    does not count from 0. ``pad_to_skip`` is left out when the pooled token is looked for.
+    """
+
+    model: PreTrainedModel
     base: nn.Module
     score: nn.Module | None
+    classifies: bool
+    causal: bool
     device: torch.device
+    vocabulary: int
     pad_id: int
-    config_pad_id: int | None
+    pad_to_skip: int | None
+    first_position: int
     reads_type_ids: bool
     adapters: Adapters | None = None
+    trial_adapter: str = ""
 
     def adapted(self, adapter: str) -> AbstractContextManager[Any]:
         """While the block runs, the model is the base with this adapter; empty is the base alone."""
@@ -68,20 +77,41 @@ def _loaded(settings: EngineSettings) -> Loaded:
     device = choose_device(settings.device, settings.replica)
     model = _pretrained(settings)
     adapters = _adapters(model, settings) if settings.adapters else None
-    model = model.to(device).eval()
+    model = model.to(device, arithmetic(getattr(torch, settings.dtype), device)).eval()
     score = getattr(model, "score", None)
-    config_pad = getattr(model.config.get_text_config(), "pad_token_id", None)
+    config = model.config.get_text_config()
+    config_pad = getattr(config, "pad_token_id", None)
+    base = model if settings.task == "embed" else model.base_model
     return Loaded(
         model=model,
-        base=model if settings.task == "embed" else model.base_model,
+        base=base,
         score=score if isinstance(score, nn.Module) and settings.task == "classify" else None,
+        classifies=settings.task == "classify",
+        causal=_causal(base, config),
         device=device,
+        vocabulary=model.get_input_embeddings().weight.shape[0],
         pad_id=config_pad if config_pad is not None and config_pad >= 0 else 0,
-        config_pad_id=config_pad,
+        pad_to_skip=config_pad if settings.pooled_token == "transformers" else None,
+        first_position=_first_position(base),
         reads_type_ids="token_type_ids" in inspect.signature(model.forward).parameters
         and getattr(model.config, "type_vocab_size", 0) > 1,
         adapters=adapters,
+        trial_adapter="" if settings.serves_base else settings.adapters[0].name,
     )
+
+
+def _causal(base: nn.Module, config: Any) -> bool:
+    """Whether its attention looks back only."""
+    return getattr(config, "is_causal", True) is not False and any(
+        getattr(module, "is_causal", False) for module in base.modules()
+    )
+
+
+def _first_position(base: nn.Module) -> int:
+    """RoBERTa and its kin number positions from the one after the pad token's id."""
+    embeddings = getattr(base, "embeddings", None)
+    counts_from_pad = hasattr(embeddings, "create_position_ids_from_input_ids")
+    return int(embeddings.padding_idx) + 1 if embeddings is not None and counts_from_pad else 0
 
 
 def choose_device(wanted: str, replica: int = 0) -> torch.device:
@@ -96,6 +126,28 @@ def choose_device(wanted: str, replica: int = 0) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise NotServable("device mps: not available on this machine")
     return device
+
+
+INSTRUCTIONS = {
+    torch.bfloat16: ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"),
+    torch.float16: ("avx512_fp16", "amx_fp16", "fp16_arith"),
+}
+"""What a processor must have, one of these, to multiply matrices in a type as fast as in float32, or faster."""
+
+
+def arithmetic(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """The type that a model of this type computes in.
+
+    A processor without instructions for half precision takes several times as long for it as for float32: there
+    the weights are rounded to the type, and the arithmetic runs in float32, which only comes closer to the truth.
+    """
+    if device.type != "cpu" or dtype == torch.float32:
+        return dtype
+    able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    if any(able.get(name) for name in INSTRUCTIONS[dtype]):
+        return dtype
+    log.info("engine.computes_in_float32 weights=%s reason=no instructions for it", dtype)
+    return torch.float32
 
 
 def _pretrained(settings: EngineSettings) -> PreTrainedModel:

@@ -23,7 +23,7 @@ class Embedder:
     async def embed(self, texts: Iterable[Tokens], deadline: float) -> "dict[Tokens, Layers | ServiceError]":
         """Pooled layers by text. The error of a text is its value."""
         distinct = list(dict.fromkeys(texts))
-        queries = [Query(text.ids, text.type_ids, layers=self.layers, pooling=self.pooling) for text in distinct]
+        queries = [Query.of(text.ids, text.type_ids, layers=self.layers, pooling=self.pooling) for text in distinct]
         answers = await self.engine.answer(queries, deadline)
         return {
             text: answer

@@ -156,6 +156,7 @@ def _engine(settings: ScorerSettings, checkpoint: Checkpoint, task: str, adapter
         adapters=_adapters(adapter, checkpoint.adapter),
         serves_base=not adapter,
         threads=settings.threads,
+        prefix_cache_bytes=int(settings.prefix_cache),
     )
 
 

@@ -26,7 +26,7 @@ class RewardModel:
         """One outcome per sample; each sample has one response."""
         read = await prepared(lambda s: self._tokenizer.conversation(s.messages, s.responses[0]), samples)
         asked = [tokens for tokens in read if isinstance(tokens, Tokens)]
-        queries = [Query(tokens.ids, tokens.type_ids, self._adapter) for tokens in asked]
+        queries = [Query.of(tokens.ids, tokens.type_ids, adapter=self._adapter) for tokens in asked]
         answers = iter(await self._engine.answer(queries, deadline))
         return [
             tokens

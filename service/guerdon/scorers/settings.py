@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import ByteSize, Field, model_validator
 
 from guerdon.aggregation import Calibration
 from guerdon.domain.strict import Strict
@@ -20,6 +20,9 @@ class _OnEngine(Strict):
     replicas: int = Field(1, ge=1, le=64)
     dtype: Dtype = "float32"
     threads: int | None = Field(None, ge=1, description="CPU threads a replica; by default the cores shared out")
+    prefix_cache: ByteSize = Field(
+        ByteSize(256 << 20), ge=0, description="keys and values of recent prompts a replica keeps; 0 keeps none"
+    )
     max_tokens: int | None = Field(None, ge=8, description="below what the model reads anyway")
     truncation: Literal["error", "left"] = "error"
     tokenizer: Literal["transformers", "file"] = Field(

@@ -5,31 +5,29 @@ It speaks length-prefixed msgpack over the socket that it inherits, and ends whe
 
 import json
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
 
 from guerdon.domain.errors import NotServable
-from guerdon.domain.queries import Query
-from guerdon.workers.messages import HEADER, frame, pack_answers, unpack, unpack_queries
+from guerdon.domain.queries import Answer, Query, Work
+from guerdon.workers.messages import HEADER, frame, pack_answer, unpack, unpack_queries
+from guerdon.workers.worker import Engine
 
 BEAT_EVERY_S = 1.0
+GATHER_S = 0.002
+"""Answers wait so long for others to share their message, unless the batch is done before."""
 log = logging.getLogger(__name__)
 
-
-class Engine(Protocol):
-    """What a child hosts."""
-
-    def compute(self, queries: Sequence[Query]) -> Any:
-        """Answer every query, and count the work."""
-        ...
-
-
 Load = Callable[[dict[str, Any]], Engine]
+Batches = SimpleQueue[tuple[int, list[Query]] | None]
 
 
 class Parent:
@@ -39,10 +37,10 @@ class Parent:
         self._connection = connection
         self._sending = threading.Lock()
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Send one message; safe from any thread."""
+    def send(self, *messages: dict[str, Any]) -> None:
+        """Send messages; safe from any thread."""
         with self._sending:
-            self._connection.sendall(frame(message))
+            self._connection.sendall(b"".join(map(frame, messages)))
 
     def receive(self) -> dict[str, Any] | None:
         """The next message; None once the parent is gone."""
@@ -62,6 +60,50 @@ class Parent:
         return bytes(received)
 
 
+class Outbox:
+    """The answers of the batch under way. A thread of its own sends them in company; `done` sends the rest."""
+
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
+        self._batch = 0
+        self._waiting: deque[tuple[int, Any, int]] = deque()
+        self._filled = threading.Event()
+        self._flushing = threading.Lock()
+        threading.Thread(target=self._flush_on_and_on, daemon=True).start()
+
+    def begin(self, batch: int) -> None:
+        """From now on the answers are those of this batch."""
+        self._batch = batch
+
+    def deliver(self, index: int, answer: Answer, computed: int) -> None:
+        """Have one answer sent soon."""
+        self._waiting.append((index, pack_answer(answer), computed))
+        self._filled.set()
+
+    def done(self, work: Work, seconds: float) -> None:
+        """Send what is left, and that it was the last. Nothing else is begun before that is sent.
+
+        Else a batch that ends the process would take the one before it along, and the blame would fall on that.
+        """
+        counted = (work.tokens, work.bisections, work.memory_splits)
+        self._flush({"kind": "done", "batch": self._batch, "work": counted, "seconds": seconds})
+
+    def _flush_on_and_on(self) -> None:
+        try:
+            while self._filled.wait():
+                time.sleep(GATHER_S)
+                if self._waiting:
+                    self._flush()
+        except OSError:
+            return
+
+    def _flush(self, *last: dict[str, Any]) -> None:
+        with self._flushing:
+            self._filled.clear()  # before they are taken: one that comes after that sets it again
+            answers = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            self._parent.send({"kind": "answers", "batch": self._batch, "answers": answers}, *last)
+
+
 def serve(parent: Parent, load: Load) -> None:
     """Load the engine that the first message describes, then answer batches until the parent is gone."""
     described = parent.receive()
@@ -72,21 +114,17 @@ def serve(parent: Parent, load: Load) -> None:
     except NotServable as error:
         parent.send({"kind": "not_servable", "message": str(error)})
         return
-    parent.send({"kind": "loaded"})
+    parent.send({"kind": "loaded", "shares_prefixes": engine.shares_prefixes})
     threading.Thread(target=_beat, args=(parent,), daemon=True).start()
-    while (message := parent.receive()) is not None:
+    batches: Batches = SimpleQueue()
+    threading.Thread(target=_read, args=(parent, batches), daemon=True).start()
+    outbox = Outbox(parent)
+    while (asked := batches.get()) is not None:
+        batch, queries = asked
+        outbox.begin(batch)
         started = time.perf_counter()
-        done = engine.compute(unpack_queries(message["queries"]))
-        parent.send(
-            {
-                "kind": "answers",
-                "batch": message["batch"],
-                "answers": pack_answers(done.answers),
-                "tokens": done.tokens,
-                "bisections": done.bisections,
-                "seconds": time.perf_counter() - started,
-            }
-        )
+        work = engine.compute(queries, outbox.deliver)
+        outbox.done(work, time.perf_counter() - started)
 
 
 def run(load: Load) -> None:
@@ -110,7 +148,21 @@ def _beat(parent: Parent) -> None:
         return
 
 
+def _read(parent: Parent, batches: Batches) -> None:
+    """Read and unpack the next batches while one is computed."""
+    try:
+        while (message := parent.receive()) is not None:
+            batches.put((message["batch"], unpack_queries(message["queries"])))
+    except ConnectionResetError:
+        log.warning("worker.parent_gone")
+    finally:
+        batches.put(None)
+
+
 def _load_torch(settings: dict[str, Any]) -> Engine:
+    # Read once, when torch is imported. Threads that spin while they wait take the cores from the gateway, and from
+    # whichever of them they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         from guerdon.engines.settings import EngineSettings
         from guerdon.engines.torch_engine import TorchEngine

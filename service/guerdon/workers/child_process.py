@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from guerdon.domain.errors import NotServable
-from guerdon.domain.queries import Query
-from guerdon.workers.messages import HEADER, MAX_FRAME_BYTES, frame, pack_queries, unpack, unpack_answers
+from guerdon.domain.queries import Deliver, Query, Work
+from guerdon.workers.messages import HEADER, MAX_FRAME_BYTES, frame, pack_queries, unpack, unpack_answer
 from guerdon.workers.settings import WorkerSettings
-from guerdon.workers.worker import Batch, WorkerDied
+from guerdon.workers.worker import Batch, Once, WorkerDied
 
 Ending = Literal["died", "hung"]
 
 
 @dataclass(slots=True)
 class _Pending:
-    asked: int
+    answers: Once
     since: float
     done: "asyncio.Future[Batch]"
 
@@ -60,8 +60,8 @@ class ChildProcess:
             )
         return cls(process, reader, writer, settings)
 
-    async def loaded(self, engine_settings: dict[str, Any]) -> None:
-        """Have the child load its engine. Raises NotServable, or WorkerDied."""
+    async def loaded(self, engine_settings: dict[str, Any]) -> bool:
+        """Have the child load its engine; whether that shares prefixes. Raises NotServable, or WorkerDied."""
         try:
             async with asyncio.timeout(self._settings.load_timeout_s):
                 self._writer.write(frame({"kind": "load", "settings": engine_settings}))
@@ -72,17 +72,17 @@ class ChildProcess:
         match message:
             case {"kind": "not_servable", "message": str(reason)}:
                 raise NotServable(reason)
-            case {"kind": "loaded"}:
-                return
+            case {"kind": "loaded", "shares_prefixes": bool(shares)}:
+                return shares
         raise WorkerDied("the worker did not say that it has loaded")
 
-    async def run(self, queries: Sequence[Query]) -> Batch:
-        """Send one batch and wait for its answers. Raises WorkerDied."""
+    async def run(self, queries: Sequence[Query], deliver: Deliver) -> Batch:
+        """Send one batch, and deliver its answers as they come. Raises WorkerDied."""
         if self._ended:
             raise WorkerDied("the worker has ended")
         loop = asyncio.get_running_loop()
         number = next(self._numbers)
-        pending = _Pending(len(queries), loop.time(), loop.create_future())
+        pending = _Pending(Once(len(queries), deliver), loop.time(), loop.create_future())
         self._pending[number] = pending
         try:
             self._writer.write(frame({"kind": "compute", "batch": number, "queries": pack_queries(queries)}))
@@ -144,12 +144,16 @@ class ChildProcess:
         return message
 
     def _settle(self, message: dict[str, Any]) -> None:
-        if message["kind"] != "answers":
-            return
-        pending = self._pending.get(message["batch"])
+        """Deliver what the message brings. Raises ValueError if a batch is done whose answers are not one each."""
+        pending = self._pending.get(message.get("batch", -1))
         if pending is None or pending.done.done():
             return
-        answers = unpack_answers(message["answers"])
-        if len(answers) != pending.asked:
-            raise ValueError(f"{len(answers)} answers to {pending.asked} queries")
-        pending.done.set_result(Batch(answers, message["tokens"], message["bisections"], message["seconds"]))
+        match message:
+            case {"kind": "answers", "answers": answers}:
+                for index, answer, computed in answers:
+                    pending.answers.deliver(index, unpack_answer(answer), computed)
+            case {"kind": "done", "work": [tokens, bisections, memory_splits], "seconds": seconds}:
+                pending.answers.check()
+                pending.done.set_result(Batch(Work(tokens, bisections, memory_splits), seconds))
+            case _:
+                raise ValueError("a message that cannot be understood")

@@ -29,40 +29,20 @@ def unpack(body: bytes) -> dict[str, Any]:
 
 
 def pack_queries(queries: Sequence[Query]) -> list[Any]:
-    """Queries as plain lists and bytes (token ids as 32-bit integers)."""
-    return [
-        (_integers(q.token_ids), _integers(q.type_ids), q.adapter, q.layers, q.pooling)
-        for q in queries
-    ]  # fmt: skip
+    """Queries as plain lists; their tokens are bytes already."""
+    return [(q.token_ids, q.type_ids, q.adapter, q.layers, q.pooling) for q in queries]
 
 
 def unpack_queries(packed: Sequence[Any]) -> list[Query]:
     """The inverse of `pack_queries`."""
-    return [
-        Query(_read_integers(ids), _read_integers(types), adapter, tuple(layers), pooling)
-        for ids, types, adapter, layers, pooling in packed
-    ]
+    return [Query(ids, types, adapter, tuple(layers), pooling) for ids, types, adapter, layers, pooling in packed]
 
 
-def pack_answers(answers: Sequence[Answer]) -> list[Any]:
-    """Answers as float32 bytes, errors as a pair of code and message."""
-    return [
-        (answer.code, answer.message) if isinstance(answer, ServiceError) else answer.astype("<f4").tobytes()
-        for answer in answers
-    ]
+def pack_answer(answer: Answer) -> Any:
+    """An answer as float32 bytes, an error as a pair of code and message."""
+    return (answer.code, answer.message) if isinstance(answer, ServiceError) else answer.astype("<f4").tobytes()
 
 
-def unpack_answers(packed: Sequence[Any]) -> list[Answer]:
-    """The inverse of `pack_answers`."""
-    return [
-        np.frombuffer(answer, dtype="<f4") if isinstance(answer, bytes) else BY_CODE[answer[0]](answer[1])
-        for answer in packed
-    ]
-
-
-def _integers(values: Sequence[int]) -> bytes:
-    return np.asarray(values, dtype="<i4").tobytes()
-
-
-def _read_integers(packed: bytes) -> tuple[int, ...]:
-    return tuple(np.frombuffer(packed, dtype="<i4").tolist())
+def unpack_answer(packed: Any) -> Answer:
+    """The inverse of `pack_answer`."""
+    return np.frombuffer(packed, dtype="<f4") if isinstance(packed, bytes) else BY_CODE[packed[0]](packed[1])

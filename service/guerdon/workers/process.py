@@ -9,7 +9,7 @@ from typing import Any, Literal
 from guerdon.domain.errors import NotServable
 from guerdon.domain.events import WorkerDown, WorkerUp
 from guerdon.domain.ports import Record
-from guerdon.domain.queries import Query
+from guerdon.domain.queries import Deliver, Query
 from guerdon.workers.child_process import ChildProcess
 from guerdon.workers.settings import WorkerSettings
 from guerdon.workers.worker import Batch, WorkerDied
@@ -44,6 +44,7 @@ class ProcessWorker:
         self._failed_loads = 0
         self._not_servable: str | None = None
         self._supervisor: asyncio.Task[None] | None = None
+        self.shares_prefixes = False
 
     @property
     def up(self) -> bool:
@@ -74,12 +75,12 @@ class ProcessWorker:
         if self._not_servable is not None:
             raise NotServable(self._not_servable)
 
-    async def run(self, queries: Sequence[Query]) -> Batch:
+    async def run(self, queries: Sequence[Query], deliver: Deliver) -> Batch:
         """Run one batch in the child. Raises WorkerDied if it goes down meanwhile."""
         if self._child is None:
             raise WorkerDied("the worker is restarting")
         try:
-            return await self._child.run(queries)
+            return await self._child.run(queries, deliver)
         except WorkerDied:
             # From now on `ready` waits for the next child, however long this one takes to be cleared away.
             self._up.clear()
@@ -105,7 +106,7 @@ class ProcessWorker:
         child: ChildProcess | None = None
         try:
             child = await ChildProcess.spawn(self._command, self._settings)
-            await child.loaded(self._engine_settings)
+            self.shares_prefixes = await child.loaded(self._engine_settings)
             return await self._serving(child)
         except NotServable as error:
             self._not_servable = str(error)

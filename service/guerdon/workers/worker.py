@@ -4,17 +4,49 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from guerdon.domain.queries import Answer, Query
+from guerdon.domain.queries import Answer, Deliver, Query, Work
+
+
+class Engine(Protocol):
+    """What a worker hosts."""
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether a prefix that queries of one kind have in common is computed once."""
+        ...
+
+    def compute(self, queries: Sequence[Query], deliver: Deliver) -> Work:
+        """Deliver one answer for each query, in any order, and count the work."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The answers to one batch, the tokens computed for it, and the seconds that took."""
+    """What one batch cost, and the seconds it took."""
 
-    answers: list[Answer]
-    tokens: int
-    bisections: int
+    work: Work
     seconds: float
+
+
+class Once:
+    """Hands on the first answer to each query, and tells in the end whether each had exactly one."""
+
+    def __init__(self, asked: int, deliver: Deliver) -> None:
+        self._open, self._deliver = set(range(asked)), deliver
+        self._stray = 0
+
+    def deliver(self, index: int, answer: Answer, computed: int) -> None:
+        """Hand the answer on, unless its query has one already or was never asked."""
+        if index not in self._open:
+            self._stray += 1
+            return
+        self._open.remove(index)
+        self._deliver(index, answer, computed)
+
+    def check(self) -> None:
+        """Raises ValueError unless each query was answered exactly once."""
+        if self._open or self._stray:
+            raise ValueError(f"{len(self._open)} queries without an answer, {self._stray} answers to no query")
 
 
 class WorkerDied(Exception):
@@ -51,8 +83,13 @@ class Worker(Protocol):
         """Whether batches can be run now."""
         ...
 
-    async def run(self, queries: Sequence[Query]) -> Batch:
-        """One answer per query, in order. Raises WorkerDied."""
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether a prefix that queries of one kind have in common is computed once; known from when it is ready."""
+        ...
+
+    async def run(self, queries: Sequence[Query], deliver: Deliver) -> Batch:
+        """Deliver each query's answer, once, the moment it is there. Raises WorkerDied, perhaps after some of them."""
         ...
 
     async def close(self) -> None:

@@ -1,0 +1,65 @@
+"""Hands a model's attention over packed rows to us, through transformers' attention interface."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+PACKED = "guerdon_packed"
+"""The name of our attention. transformers makes no mask for a name whose masks it does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a layer does to attention besides causality.
+
+    ``window``: only keys less than so many positions away are seen. ``softcap``: logits x become c * tanh(x / c).
+    """
+
+    scale: float
+    window: int | None = None
+    softcap: float | None = None
+
+
+class RowAttention(Protocol):
+    """Attention over one packed row."""
+
+    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
+        """From query [heads, tokens, d], key and value [key heads, tokens, d] to [tokens, heads, d]."""
+        ...
+
+
+_current: ContextVar[RowAttention] = ContextVar("row_attention")
+
+
+@contextmanager
+def attending(attention: RowAttention) -> Iterator[None]:
+    """While the block runs, models of this thread whose attention is `PACKED` attend as ``attention`` does."""
+    token = _current.set(attention)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    rule = Rule(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
+    layer = getattr(module, "layer_idx", None) or 0
+    return _current.get()(layer, query[0], key[0], value[0], rule).unsqueeze(0), None
+
+
+AttentionInterface.register(PACKED, _attend)

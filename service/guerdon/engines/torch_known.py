@@ -1,0 +1,78 @@
+"""Keys and values of recent sequences: responses to a prompt that come one by one pay for it once."""
+
+from collections.abc import Sequence
+from threading import Lock
+
+from guerdon.domain.queries import TOKEN_BYTES
+from guerdon.engines.prefix_store import Match, PrefixStore
+from guerdon.engines.prefix_trie import Row
+from guerdon.engines.torch_segments import Held
+
+
+class KnownPrefixes:
+    """One tree of known sequences per adapter, within a common limit in bytes. 0 keeps nothing."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._trees: dict[str, KnownTree] = {}
+        self._lock = Lock()
+
+    def of(self, adapter: str) -> "KnownTree | None":
+        """The tree of an adapter, empty for the model as it is; None where nothing is kept."""
+        if not self._max_bytes:
+            return None
+        with self._lock:
+            if adapter not in self._trees:
+                self._trees[adapter] = KnownTree(self._max_bytes)
+                for tree in self._trees.values():
+                    tree.limit(self._max_bytes // len(self._trees))
+            return self._trees[adapter]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._trees.clear()
+
+
+class KnownTree:
+    """Known prefixes of one model with one adapter. Safe for threads."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes_per_token = 0
+        self._store: PrefixStore[Held] = PrefixStore(0, _cut)
+        self._lock = Lock()
+
+    def limit(self, max_bytes: int) -> None:
+        """Change how much is kept."""
+        with self._lock:
+            self._max_bytes = max_bytes
+            self._trim()
+
+    def match(self, sequences: Sequence[bytes], at_most: Sequence[int]) -> list[Match[Held]]:
+        """What is known of each sequence, up to so many of its tokens."""
+        with self._lock:
+            return [self._store.match(one, limit) for one, limit in zip(sequences, at_most, strict=True)]
+
+    def keep(self, sequences: Sequence[bytes], row: Row, kept: Sequence[Held]) -> None:
+        """Put in what a row's segments computed."""
+        with self._lock:
+            self._bytes_per_token = sum(k[:, :1].nbytes + v[:, :1].nbytes for k, v in kept[0])
+            done: set[int] = set()
+            for index, sequence in enumerate(sequences):
+                for number in row.path(index):
+                    if number not in done:
+                        done.add(number)
+                        segment = row.segments[number]
+                        end = segment.position + segment.end - segment.start
+                        self._store.put(sequence[: end * TOKEN_BYTES], segment.position, kept[number])
+            self._trim()
+
+    def _trim(self) -> None:
+        if self._bytes_per_token:
+            self._store.max_tokens = self._max_bytes // self._bytes_per_token
+            self._store.trim()
+
+
+def _cut(held: Held, start: int, stop: int) -> Held:
+    return [(key[:, start:stop].clone(), value[:, start:stop].clone()) for key, value in held]

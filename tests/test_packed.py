@@ -1,0 +1,230 @@
+"""Packed rows: common prefixes computed once, within a batch and from one batch to the next."""
+
+import random
+import subprocess
+import sys
+from array import array
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForSequenceClassification, BloomConfig, GPT2Config, OlmoConfig, PhiConfig
+
+from checkpoints import DECODERS, SLIDING_WINDOW
+from engines import compute
+from guerdon.domain.queries import Query
+from guerdon.engines.prefix_trie import pack, pack_apart
+from guerdon.engines.settings import EngineSettings
+from guerdon.engines.torch_attention import Rule
+from guerdon.engines.torch_engine import TorchEngine
+from guerdon.engines.torch_flex import FlexAttention
+from guerdon.engines.torch_segments import SegmentAttention
+from oracle import reference_reward
+
+
+def engine_of(folder, **options):
+    return TorchEngine(EngineSettings(folder=str(folder), device="cpu", **options))
+
+
+def grouped(seed, *, groups=4, responses=4, prompt=(3, 20, 60), response=(1, 2, 9, 40)):
+    """Sequences in groups with a common prompt, shuffled together."""
+    rng = random.Random(seed)
+    prompts = [tuple(rng.randrange(5, 60) for _ in range(rng.choice(prompt))) for _ in range(groups)]
+    made = [p + tuple(rng.randrange(5, 60) for _ in range(rng.choice(response))) for p in prompts * responses]
+    rng.shuffle(made)
+    return made
+
+
+def distinct(sequences):
+    """How many tokens there are to compute: each non-empty prefix once."""
+    return len({one[:length] for one in sequences for length in range(1, len(one) + 1)})
+
+
+def assert_right(answers, sequences, folder):
+    for answer, one in zip(answers, sequences, strict=True):
+        right = reference_reward(folder, one)
+        assert np.all(np.abs(answer - right) <= 1e-5 * np.maximum(1, np.abs(right))), (answer, right)
+
+
+@pytest.mark.parametrize("architecture", DECODERS)
+def test_a_common_prefix_is_computed_once_and_changes_no_reward(architecture, checkpoint):
+    """Groups with a prompt in common: every reward is the lone sequence's, every distinct token is computed once."""
+    folder = checkpoint(architecture)
+    engine = engine_of(folder)
+    assert engine.shares_prefixes
+    for seed in range(12):
+        sequences = grouped(seed)
+        done = compute(engine, [Query.of(one) for one in sequences])
+        assert_right(done.answers, sequences, folder)
+        assert done.work.tokens == distinct(sequences) == sum(done.fresh)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "modernbert"])
+def test_encoders_are_packed_without_sharing(architecture, checkpoint):
+    """Tokens that see what follows them share nothing, and no padding is computed."""
+    folder = checkpoint(architecture)
+    engine = engine_of(folder)
+    sequences = grouped(1)
+    done = compute(engine, [Query.of(one) for one in sequences])
+    assert not engine.shares_prefixes
+    assert done.work.tokens == sum(map(len, sequences))
+    assert_right(done.answers, sequences, folder)
+
+
+@pytest.mark.parametrize("architecture", DECODERS)
+def test_responses_that_come_one_by_one_pay_for_their_prompt_once(architecture, checkpoint):
+    """With a prefix cache, all batches together compute every distinct token once, and no reward changes."""
+    folder = checkpoint(architecture)
+    engine = engine_of(folder, prefix_cache_bytes=1 << 24)
+    sequences = list(dict.fromkeys(grouped(2)))
+    computed = 0
+    for at in range(0, len(sequences), 2):
+        some = sequences[at : at + 2]
+        done = compute(engine, [Query.of(one) for one in some])
+        assert_right(done.answers, some, folder)
+        computed += done.work.tokens
+    # A sequence that is the beginning of an earlier one computes its last token anew.
+    whole = sum(any(other[: len(one)] == one for other in sequences[:at]) for at, one in enumerate(sequences))
+    assert computed == distinct(sequences) + whole
+
+
+def test_without_a_prefix_cache_nothing_is_kept(checkpoint):
+    """Off by a setting: the second response pays for the prompt again."""
+    engine = engine_of(checkpoint("qwen3"), prefix_cache_bytes=0)
+    first, second = Query.of(range(5, 45)), Query.of([*range(5, 44), 50])
+    assert [compute(engine, [query]).work.tokens for query in (first, second)] == [40, 40]
+
+
+@pytest.mark.parametrize("room", [1_000, 20_000, 100_000])
+def test_a_small_prefix_cache_forgets_and_never_lies(room, checkpoint):
+    """Whatever has been dropped, rewards are right; nor does a cache mix up adapters' or models' states."""
+    folder = checkpoint("mistral")
+    engine = engine_of(folder, prefix_cache_bytes=room)
+    for seed in range(8):
+        sequences = grouped(seed % 3, responses=2)
+        assert_right(compute(engine, [Query.of(one) for one in sequences]).answers, sequences, folder)
+
+
+def test_pooling_by_transformers_rule_looks_past_what_is_known(checkpoint):
+    """The last token that is not pad may lie in a known prefix: it is computed again."""
+    folder = checkpoint("llama")
+    pad = AutoModelForSequenceClassification.from_pretrained(folder).config.pad_token_id
+    engine = engine_of(folder, prefix_cache_bytes=1 << 24, pooled_token="transformers")
+    one = (7, 8, 9, 10)
+    for padded in (one, (*one, pad), (*one, pad, pad), (*one, pad)):
+        answer = compute(engine, [Query.of(padded)]).answers[0]
+        assert answer == pytest.approx(reference_reward(folder, one), rel=1e-5, abs=1e-5)
+
+
+OTHERS = {
+    "gpt2": GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=64, n_positions=128),
+    "bloom": BloomConfig(hidden_size=32, n_layer=2, n_head=4, vocab_size=64),
+    "phi": PhiConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=64),
+    "olmo": OlmoConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=64),
+}
+UNPACKABLE = {"bloom"}
+"""Its positions are a bias on attention, which our attention is not told of."""
+
+
+@pytest.mark.parametrize("name", [name for name in OTHERS if name != "olmo"])
+def test_models_that_nobody_listed_are_right_either_way(name, tmp_path):
+    """A model is tried packed when it is loaded; one that answers otherwise then runs padded, and right."""
+    torch.manual_seed(1)
+    config = OTHERS[name]
+    config.pad_token_id, config.num_labels = 0, 1
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    engine = engine_of(tmp_path)
+    sequences = grouped(3, prompt=(3, 20), response=(1, 5, 30))
+    assert_right(compute(engine, [Query.of(one) for one in sequences]).answers, sequences, tmp_path)
+    assert engine.shares_prefixes == (name not in UNPACKABLE)
+
+
+def dense_mask(row, *, causal, window):
+    """[tokens, tokens]: who sees whom, by walking up the trie."""
+    count = len(row.token_ids)
+    mask = torch.zeros(count, count, dtype=torch.bool)
+    for index, segment in enumerate(row.segments):
+        own = slice(segment.start, segment.end)
+        mask[own, own] = torch.ones(segment.end - segment.start, segment.end - segment.start).tril().bool() | (
+            not causal
+        )
+        while (index := row.segments[index].parent) >= 0:
+            mask[own, row.segments[index].start : row.segments[index].end] = True
+    if window is not None:
+        positions = torch.from_numpy(row.positions)
+        mask &= (positions[:, None] - positions[None]).abs() < window
+    return mask
+
+
+def dense_attention(query, key, value, mask, rule):
+    """Attention as it is written in textbooks, in float64."""
+    group = len(query) // len(key)
+    key, value = (states.repeat_interleave(group, 0).double() for states in (key, value))
+    logits = query.double() @ key.transpose(1, 2) * rule.scale
+    if rule.softcap:
+        logits = rule.softcap * torch.tanh(logits / rule.softcap)
+    return (logits.masked_fill(~mask, -torch.inf).softmax(-1) @ value).transpose(0, 1)
+
+
+rows = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=12).map(tuple), min_size=1, max_size=8)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("attention", [SegmentAttention, FlexAttention])
+@settings(deadline=None, max_examples=60)
+@given(rows, st.booleans(), st.sampled_from([None, 1, 3, 8]), st.sampled_from([None, 2.0]), st.sampled_from([1, 2]))
+def test_attention_over_a_row_is_dense_attention_under_its_mask(attention, ids, causal, window, softcap, key_heads):
+    """Segments and blocks are a way of computing: tries, windows, soft caps, grouped heads give what a mask does."""
+    packed = [array("i", one).tobytes() for one in ids]
+    row = pack(packed) if causal else pack_apart(packed)
+    torch.manual_seed(len(ids))
+    query, key, value = (torch.randn(heads, len(row.token_ids), 16) for heads in (2, key_heads, key_heads))
+    rule = Rule(0.25, window, softcap)
+    found = attention(row, causal=causal)(0, query, key, value, rule)
+    right = dense_attention(query, key, value, dense_mask(row, causal=causal, window=window), rule)
+    assert torch.allclose(found.double(), right, atol=1e-5)
+
+
+def test_sliding_windows_reach_across_shared_prefixes(checkpoint):
+    """A response right after a long prompt sees the window's worth of it, and no more."""
+    folder = checkpoint("mistral")
+    engine = engine_of(folder, prefix_cache_bytes=1 << 24)
+    sequences = grouped(5, prompt=(SLIDING_WINDOW - 1, SLIDING_WINDOW * 3), response=(1, SLIDING_WINDOW * 2))
+    for some in (sequences[:3], sequences[3:9], sequences):
+        assert_right(compute(engine, [Query.of(one) for one in some]).answers, some, folder)
+
+
+OUT_OF_MEMORY = """
+import random, resource, sys
+import numpy as np, torch
+from engines import compute
+from guerdon.domain.queries import Query
+from guerdon.engines.settings import EngineSettings
+from guerdon.engines.torch_engine import TorchEngine
+
+engine = TorchEngine(EngineSettings(folder=sys.argv[1], device="cpu", threads=1))
+random.seed(0)
+queries = [Query.of([random.randrange(5, 55) for _ in range(500)]) for _ in range(160)]
+alone = np.array([compute(engine, [query]).answers[0] for query in queries])
+now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (now + (24 << 20), -1))
+splits = []
+while not splits or splits[-1]:
+    done = compute(engine, queries)
+    assert np.abs(np.array(done.answers) - alone).max() <= 1e-5 * np.abs(alone).max(), "scores changed"
+    assert done.work.bisections == 0
+    splits.append(done.work.memory_splits)
+print("ok" if 1 < len(splits) < 5 else splits)
+"""
+
+
+def test_out_of_memory_halves_the_batch_and_is_remembered(checkpoint):
+    """Under a real limit, a batch that does not fit is halved until it does, with the same scores; the next fits."""
+    ran = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY, str(checkpoint("llama"))],
+        capture_output=True, text=True, cwd=Path(__file__).parent, check=False,
+    )  # fmt: skip
+    assert ran.stdout == "ok\n", ran.stderr
