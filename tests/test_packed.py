@@ -228,3 +228,22 @@ def test_out_of_memory_halves_the_batch_and_is_remembered(checkpoint):
         capture_output=True, text=True, cwd=Path(__file__).parent, check=False,
     )  # fmt: skip
     assert ran.stdout == "ok\n", ran.stderr
+
+
+def test_a_compiled_model_gives_the_same_rewards(checkpoint):
+    """With ``compile``, in rows of many lengths, side by side and alone."""
+    folder = checkpoint("qwen3")
+    engine = engine_of(folder, compile=True, threads=2, prefix_cache_bytes=1 << 20)
+    for seed in range(4):
+        sequences = grouped(seed, prompt=(3, 200), response=(2, 90))
+        assert_right(compute(engine, [Query.of(one) for one in sequences]).answers, sequences, folder)
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "bert", "deberta-v2"])
+def test_passes_side_by_side_answer_as_one_after_the_other(architecture, checkpoint):
+    """Large batches are cut into rows that run on threads of their own: every answer is right, each given once."""
+    folder = checkpoint(architecture)
+    engine = engine_of(folder, threads=3, prefix_cache_bytes=1 << 22)
+    sequences = grouped(7, groups=12, responses=4, prompt=(3, 100, 150), response=(1, 40, 90))
+    for _ in range(3):
+        assert_right(compute(engine, [Query.of(one) for one in sequences]).answers, sequences, folder)

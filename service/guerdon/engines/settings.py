@@ -25,6 +25,7 @@ class EngineSettings(Strict):
     ``last`` (the last token, by position) or ``transformers`` (the last token that is not the pad token,
     as transformers' own classes look for it; for models that were trained with that rule).
     ``prefix_cache_bytes`` of keys and values of recent sequences are kept, where prefixes are shared.
+    ``compile`` has torch compile the model's layers, which takes a C++ compiler on a CPU, and time at the start.
     ``replica`` numbers the engine's copies: `device` auto or cuda spreads them over the GPUs.
     """
 
@@ -39,4 +40,5 @@ class EngineSettings(Strict):
     pooled_token: Literal["last", "transformers"] = "last"
     threads: int | None = None
     prefix_cache_bytes: int = 0
+    compile: bool = False
     replica: int = 0

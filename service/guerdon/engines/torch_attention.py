@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
@@ -63,3 +64,8 @@ def _attend(
 
 
 AttentionInterface.register(PACKED, _attend)
+
+
+def hide_from_compiler() -> None:
+    """Compiled layers are to leave our attention as it is. (The compiler takes a second to import, so not before.)"""
+    AttentionInterface.register(PACKED, torch.compiler.disable(_attend))

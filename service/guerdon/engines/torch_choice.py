@@ -5,8 +5,10 @@ import logging
 import torch
 from torch import Tensor
 
+from guerdon.domain.errors import NotServable
 from guerdon.domain.queries import Query
 from guerdon.engines.torch_attention import PACKED
+from guerdon.engines.torch_compiled import compile_layers
 from guerdon.engines.torch_loading import Loaded
 from guerdon.engines.torch_packed import PackedPass
 from guerdon.engines.torch_padded import PaddedPass
@@ -17,6 +19,22 @@ log = logging.getLogger(__name__)
 TOLERANCES = {torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
 """How far packed answers may be from padded ones, relative to their size. What a model cannot do packed
 (positions that it takes from elsewhere, a bias of its own on attention) is further off than that by far."""
+
+
+def forward_pass(loaded: Loaded, *, prefix_cache_bytes: int = 0, compiled: bool = False) -> ForwardPass:
+    """The best way to run the model that is right. Raises NotServable where it cannot be compiled as wanted."""
+    chosen = choose_pass(loaded, prefix_cache_bytes=prefix_cache_bytes)
+    if compiled:
+        compile_layers(loaded.base)
+        try:
+            with torch.inference_mode(), loaded.adapted(loaded.trial_adapter):
+                for queries in (_trial(loaded), _trial(loaded)[:1]):
+                    chosen(queries)
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise NotServable(f"compile: torch cannot compile this model here ({reason})") from error
+        chosen.forget()
+    return chosen
 
 
 def choose_pass(loaded: Loaded, *, prefix_cache_bytes: int = 0) -> ForwardPass:

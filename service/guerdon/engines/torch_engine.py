@@ -11,11 +11,14 @@ import torch
 from guerdon.domain.errors import EngineFailed
 from guerdon.domain.queries import Answer, Deliver, Query, Work
 from guerdon.engines.settings import EngineSettings
-from guerdon.engines.torch_choice import choose_pass
+from guerdon.engines.torch_choice import forward_pass
 from guerdon.engines.torch_lanes import Lanes
 from guerdon.engines.torch_loading import load_model
 
 log = logging.getLogger(__name__)
+
+LARGE = 1 << 25
+"""Tokens x width^2 from which several threads get through a matrix sooner than one, their meetings included."""
 
 
 class TorchEngine:
@@ -26,7 +29,9 @@ class TorchEngine:
         threads = settings.threads or torch.get_num_threads()
         self._lane_count = threads if self._loaded.device.type == "cpu" else 1
         self._lanes = Lanes(self._lane_count)
-        self._pass = choose_pass(self._loaded, prefix_cache_bytes=settings.prefix_cache_bytes)
+        self._pass = forward_pass(
+            self._loaded, prefix_cache_bytes=settings.prefix_cache_bytes, compiled=settings.compile
+        )
         self._max_tokens: int | None = None
         self._counting = Lock()
         self._work = Work(0)
@@ -44,11 +49,10 @@ class TorchEngine:
         self._work = Work(0)
         for alike in _alike(queries):
             groups = self._pass.groups([queries[i] for i in alike], self._max_tokens, self._lane_count)
+            parts = [[alike[i] for i in group] for group in groups]
+            large = sum(queries[i].length for i in alike) * self._loaded.width**2 >= LARGE
             with self._loaded.adapted(queries[alike[0]].adapter):
-                self._lanes.each(
-                    lambda group: self._isolated(group, queries, deliver),
-                    [[alike[i] for i in group] for group in groups],
-                )
+                self._lanes.each(lambda part: self._isolated(part, queries, deliver), parts, large=large)
         return self._work
 
     def _isolated(self, indexes: Sequence[int], queries: Sequence[Query], deliver: Deliver) -> None:

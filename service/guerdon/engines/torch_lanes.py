@@ -21,11 +21,14 @@ class Lanes:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lane") if threads > 1 else None
 
-    def each(self, work: Callable[[T], None], parts: Sequence[T]) -> None:
-        """Do the work on every part, in any order, and return when all is done. It must not raise."""
+    def each(self, work: Callable[[T], None], parts: Sequence[T], *, large: bool) -> None:
+        """Do the work on every part, in any order, and return when all is done. It must not raise.
+
+        A single part gets all threads if it is ``large``.
+        """
         lanes = min(self._threads, len(parts))
         if lanes < 2 or self._pool is None:
-            torch.set_num_threads(self._threads)
+            torch.set_num_threads(self._threads if large else 1)
             for part in parts:
                 work(part)
             return

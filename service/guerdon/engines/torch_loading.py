@@ -50,6 +50,7 @@ class Loaded:
     causal: bool
     device: torch.device
     vocabulary: int
+    width: int
     pad_id: int
     pad_to_skip: int | None
     first_position: int
@@ -89,6 +90,7 @@ def _loaded(settings: EngineSettings) -> Loaded:
         classifies=settings.task == "classify",
         causal=_causal(base, config),
         device=device,
+        width=int(getattr(config, "hidden_size", 0)) or 1024,
         vocabulary=model.get_input_embeddings().weight.shape[0],
         pad_id=config_pad if config_pad is not None and config_pad >= 0 else 0,
         pad_to_skip=config_pad if settings.pooled_token == "transformers" else None,

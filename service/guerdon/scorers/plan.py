@@ -157,6 +157,7 @@ def _engine(settings: ScorerSettings, checkpoint: Checkpoint, task: str, adapter
         serves_base=not adapter,
         threads=settings.threads,
         prefix_cache_bytes=int(settings.prefix_cache),
+        compile=settings.compile,
     )
 
 

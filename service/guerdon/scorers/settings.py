@@ -23,6 +23,7 @@ class _OnEngine(Strict):
     prefix_cache: ByteSize = Field(
         ByteSize(256 << 20), ge=0, description="keys and values of recent prompts a replica keeps; 0 keeps none"
     )
+    compile: bool = Field(False, description="compile the model's layers: a slower start, somewhat faster scores")
     max_tokens: int | None = Field(None, ge=8, description="below what the model reads anyway")
     truncation: Literal["error", "left"] = "error"
     tokenizer: Literal["transformers", "file"] = Field(
