@@ -1,6 +1,7 @@
 """Packed rows: common prefixes computed once, within a batch and from one batch to the next."""
 
 import random
+import shutil
 import subprocess
 import sys
 from array import array
@@ -11,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, BloomConfig, GPT2Config, OlmoConfig, PhiConfig
 
 from checkpoints import DECODERS, SLIDING_WINDOW
@@ -247,3 +249,20 @@ def test_passes_side_by_side_answer_as_one_after_the_other(architecture, checkpo
     sequences = grouped(7, groups=12, responses=4, prompt=(3, 100, 150), response=(1, 40, 90))
     for _ in range(3):
         assert_right(compute(engine, [Query.of(one) for one in sequences]).answers, sequences, folder)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "bert"])
+def test_numbers_that_are_not_finite_stay_with_their_sequence(architecture, checkpoint, tmp_path):
+    """A token whose embedding overflows spoils what it stands in, never a neighbour, in this batch or a later one."""
+    folder = shutil.copytree(checkpoint(architecture), tmp_path / "spoilt")
+    tensors = load_file(folder / "model.safetensors")
+    (name,) = (name for name in tensors if name.endswith(("embed_tokens.weight", "word_embeddings.weight")))
+    tensors[name][61] = torch.inf
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    engine = engine_of(folder, prefix_cache_bytes=1 << 22)
+    sequences = [(7, 8, *range(10, 10 + length)) for length in (1, 5, 20)]
+    bad = (7, 8, 61, 9)
+    for _ in range(2):
+        answers = compute(engine, [Query.of(one) for one in (*sequences[:2], bad, *sequences[2:])]).answers
+        assert not np.isfinite(answers.pop(2)).any()
+        assert_right(answers, sequences, folder)

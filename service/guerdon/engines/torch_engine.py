@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 
 from guerdon.domain.errors import EngineFailed
-from guerdon.domain.queries import Answer, Deliver, Query, Work
+from guerdon.domain.queries import Answer, Deliver, Floats, Query, Work
 from guerdon.engines.settings import EngineSettings
 from guerdon.engines.torch_choice import forward_pass
 from guerdon.engines.torch_lanes import Lanes
 from guerdon.engines.torch_loading import load_model
+from guerdon.engines.torch_pass import Passed
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ class TorchEngine:
                 self._done(indexes, [_failure(error, starved=starved)], [0], Work(0), deliver)
                 return
         else:
-            self._done(indexes, list(rows), passed.fresh, Work(passed.tokens), deliver)
+            self._finish(indexes, queries, passed, rows, deliver)
             return
         # Outside of the handler, whose traceback would keep the failed pass's tensors.
         if starved:
@@ -78,6 +80,18 @@ class TorchEngine:
         middle = len(indexes) // 2
         self._isolated(indexes[:middle], queries, deliver)
         self._isolated(indexes[middle:], queries, deliver)
+
+    def _finish(
+        self, indexes: Sequence[int], queries: Sequence[Query], passed: Passed, rows: Floats, deliver: Deliver
+    ) -> None:
+        """Deliver a pass's answers. What is not finite may be a neighbour's doing: it is computed again, alone."""
+        spoiled = [not np.isfinite(row).all() and len(indexes) > 1 for row in rows]
+        good = [at for at, bad in enumerate(spoiled) if not bad]
+        answers, fresh = [rows[at] for at in good], [passed.fresh[at] for at in good]
+        self._done([indexes[at] for at in good], answers, fresh, Work(passed.tokens, bisections=any(spoiled)), deliver)
+        for index, bad in zip(indexes, spoiled, strict=True):
+            if bad:
+                self._isolated([index], queries, deliver)
 
     def _done(
         self, indexes: Sequence[int], answers: Sequence[Answer], fresh: Sequence[int], work: Work, deliver: Deliver
@@ -90,7 +104,7 @@ class TorchEngine:
 
     def _starve(self, queries: Sequence[Query]) -> None:
         """Out of memory: from now on, no forward pass of more than half as much."""
-        tokens = max(1, sum(query.length for query in queries) // 2)
+        tokens = max(1, self._pass.cost(queries) // 2)
         self._max_tokens = tokens if self._max_tokens is None else min(tokens, self._max_tokens)
         self._pass.forget()
         if torch.cuda.is_available():

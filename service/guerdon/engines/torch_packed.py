@@ -51,6 +51,11 @@ class PackedPass:
             tokens += new
         return groups
 
+    def cost(self, queries: Sequence[Query]) -> int:
+        """See `ForwardPass`."""
+        ordered = sorted(query.token_ids for query in queries)
+        return sum(query.length for query in queries) - sum(self._shared(ordered))
+
     def _shared(self, sequences: Sequence[bytes]) -> list[int]:
         """What each sequence shares with the one before it."""
         if not self.shares_prefixes:
@@ -70,7 +75,7 @@ class PackedPass:
         )
         with attending(attention):
             answers = self._answers(row, queries)
-        if known:
+        if known and answers.isfinite().all():
             known.keep(sequences, row, attention.kept)
         return Passed(answers, row.fresh, len(row.token_ids))
 

@@ -24,6 +24,10 @@ class PaddedPass:
         """See `ForwardPass`."""
         return near_equal_groups([query.length for query in queries], max_tokens)
 
+    def cost(self, queries: Sequence[Query]) -> int:
+        """See `ForwardPass`."""
+        return len(queries) * max(query.length for query in queries)
+
     def __call__(self, queries: Sequence[Query]) -> Passed:
         """See `ForwardPass`."""
         inputs = self._inputs(queries)

@@ -30,6 +30,10 @@ class ForwardPass(Protocol):
         """
         ...
 
+    def cost(self, queries: Sequence[Query]) -> int:
+        """The tokens that one call would compute, padding included, were nothing known from before."""
+        ...
+
     def __call__(self, queries: Sequence[Query]) -> Passed:
         """Compute one group."""
         ...
