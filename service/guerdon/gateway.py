@@ -1,8 +1,11 @@
 """Answers requests: asks every member's scorer, and combines what they say into rewards."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from guerdon.aggregation import Aggregation, Calibration, aggregate, std
 from guerdon.domain import trace
@@ -11,6 +14,8 @@ from guerdon.domain.events import Failed, Rewarded
 from guerdon.domain.ports import Record, Stage
 from guerdon.domain.samples import OPTIONAL_FIELDS, Sample
 from guerdon.domain.scores import Outcome, Score
+
+NO_MEMBERS: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +49,16 @@ class Model:
         return frozenset().union(*(member.uses for member in self.members))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reward:
-    """What the caller gets for one response. ``std`` and ``members`` only where there is an ensemble."""
+class Reward(NamedTuple):
+    """What the caller gets for one response. ``std`` and ``members`` only where there is an ensemble.
+
+    A tuple, as there is one for every response: a frozen dataclass takes three times as long to make.
+    """
 
     value: float
     std: float | None = None
-    members: Mapping[str, float] = field(default_factory=dict)
-    members_raw: Mapping[str, float] = field(default_factory=dict)
+    members: Mapping[str, float] = NO_MEMBERS
+    members_raw: Mapping[str, float] = NO_MEMBERS
     truncated: bool = False
     cached: bool = False
     tokens: int = 0
@@ -95,55 +102,77 @@ class Gateway:
         pointwise = [sample.pointwise() for sample in samples]
         outcomes = await self._ask(model, [part for parts in pointwise for part in parts], deadline)
         with trace.timed("aggregate"):
-            rewards = iter([self._reward(model, how, row) for row in zip(*outcomes, strict=True)])
-            return Rewards(
-                model=model, aggregation=how, samples=[[next(rewards) for _ in parts] for parts in pointwise]
-            )
+            rewards = [_reward(model, how, row) for row in zip(*outcomes, strict=True)]
+            self._tell(model, rewards)
+            given = iter(rewards)
+            return Rewards(model=model, aggregation=how, samples=[list(islice(given, len(p))) for p in pointwise])
 
     async def _ask(self, model: Model, samples: Sequence[Sample], deadline: float) -> list[list[Outcome]]:
         """Outcomes of all members in their order, each scorer asked once."""
         uses = {member.scorer: member.uses for member in model.members}
-        try:
-            async with asyncio.TaskGroup() as group:
-                asked = {
-                    name: group.create_task(self._scorers[name].score([s.only(used) for s in samples], deadline))
-                    for name, used in uses.items()
-                }
-        except* ServiceError as errors:
-            raise _first(errors) from None
-        return [asked[member.scorer].result() for member in model.members]
+        asked = {
+            name: self._scorers[name].score([s.only(used) for s in samples], deadline) for name, used in uses.items()
+        }
+        outcomes = await _all(asked)
+        return [outcomes[member.scorer] for member in model.members]
 
-    def _reward(self, model: Model, how: Aggregation | None, outcomes: Sequence[Outcome]) -> Reward | ServiceError:
-        """One response's reward from its members' outcomes. A member that failed fails it."""
-        for outcome in outcomes:
-            if isinstance(outcome, ServiceError):
-                self._record(Failed(model.name, outcome.code))
-                return outcome
-        scores = [outcome for outcome in outcomes if isinstance(outcome, Score)]
-        raw = {
-            member.name: score.values[0][member.head]
-            for member, score in zip(model.members, scores, strict=True)
-        }  # fmt: skip
-        reward = _combined(model, how, raw)
-        reward = replace(
-            reward,
-            truncated=any(score.truncated[0] for score in scores),
-            cached=all(score.cached for score in scores),
-            tokens=sum({member.scorer: s.tokens for member, s in zip(model.members, scores, strict=True)}.values()),
-        )
-        self._record(Rewarded(model.name, reward.value, reward.std))
-        return reward
+    def _tell(self, model: Model, rewards: Sequence[Reward | ServiceError]) -> None:
+        given = [reward for reward in rewards if isinstance(reward, Reward)]
+        if given:
+            spreads = [reward.std for reward in given if reward.std is not None]
+            self._record(Rewarded(model.name, [reward.value for reward in given], spreads))
+        if len(given) < len(rewards):
+            for error in rewards:
+                if isinstance(error, ServiceError):
+                    self._record(Failed(model.name, error.code))
 
 
-def _combined(model: Model, how: Aggregation | None, raw: Mapping[str, float]) -> Reward:
-    if how is None:
-        return Reward(value=next(iter(raw.values())))
-    members = {
-        member.name: member.calibration.apply(raw[member.name]) if member.calibration else raw[member.name]
-        for member in model.members
-    }
+async def _all(asked: Mapping[str, Coroutine[Any, Any, list[Outcome]]]) -> dict[str, list[Outcome]]:
+    """What was asked, answered together; a single one without a task of its own. Raises the first ServiceError."""
+    if len(asked) == 1:
+        return {name: await answer for name, answer in asked.items()}
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = {name: group.create_task(answer) for name, answer in asked.items()}
+    except* ServiceError as errors:
+        raise _first(errors) from None
+    return {name: task.result() for name, task in tasks.items()}
+
+
+def _reward(model: Model, how: Aggregation | None, outcomes: Sequence[Outcome]) -> Reward | ServiceError:
+    """One response's reward from its members' outcomes. A member that failed fails it."""
+    scores: list[Score] = []
+    for outcome in outcomes:
+        if isinstance(outcome, ServiceError):
+            return outcome
+        scores.append(outcome)
+    return _single(model.members[0], scores[0]) if how is None else _combined(model, how, scores)
+
+
+def _single(member: Member, score: Score) -> Reward:
+    """The member's raw score."""
+    return Reward(
+        value=score.values[0][member.head], truncated=score.truncated[0], cached=score.cached, tokens=score.tokens
+    )
+
+
+def _combined(model: Model, how: Aggregation, scores: Sequence[Score]) -> Reward:
+    raw, members, tokens = {}, {}, {}
+    for member, score in zip(model.members, scores, strict=True):
+        value = score.values[0][member.head]
+        raw[member.name] = value
+        members[member.name] = member.calibration.apply(value) if member.calibration else value
+        tokens[member.scorer] = score.tokens
     values = list(members.values())
-    return Reward(value=aggregate(values, how), std=std(values, how.ddof), members=members, members_raw=raw)
+    return Reward(
+        value=aggregate(values, how),
+        std=std(values, how.ddof),
+        members=members,
+        members_raw=raw,
+        truncated=any(score.truncated[0] for score in scores),
+        cached=all(score.cached for score in scores),
+        tokens=sum(tokens.values()),
+    )
 
 
 def _refuse_unusable(model: Model, samples: Sequence[Sample], aggregation: Aggregation | None) -> None:

@@ -1,16 +1,22 @@
 """Metrics: what the stages report, as Prometheus reads it."""
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
+from itertools import accumulate
+from math import inf
+from typing import Any, Generic, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.metrics_core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from guerdon.domain.events import (
     BatchDone,
@@ -33,6 +39,53 @@ TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 REWARDS = (-20, -10, -5, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 5, 10, 20)
 SPREADS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 4)
 
+M = TypeVar("M", Counter, Gauge)
+
+
+class _Series(Generic[M]):
+    """A metric with labels, its children at hand: prometheus_client takes as long to find one as to count with it."""
+
+    def __init__(self, kind: type[M], *about: Any, **more: Any) -> None:
+        self._metric: M = kind(*about, **more)
+        self._children: dict[tuple[str, ...], M] = {}
+
+    def labels(self, *values: str) -> M:
+        """The child with these labels, which exists from then on."""
+        child = self._children.get(values)
+        if child is None:
+            child = self._children[values] = self._metric.labels(*values)
+        return child
+
+
+class _Histogram(Collector):
+    """A histogram with labels for one thread: prometheus_client's own takes locks, eight times as long."""
+
+    def __init__(
+        self, name: str, about: str, labels: Sequence[str], *, buckets: Sequence[float], registry: CollectorRegistry
+    ) -> None:
+        self._name, self._about, self._labels, self._bounds = name, about, labels, buckets
+        self._counts: dict[tuple[str, ...], list[int]] = {}
+        self._sums: dict[tuple[str, ...], float] = {}
+        registry.register(self)
+
+    def observe(self, value: float, *labels: str) -> None:
+        """Count a value under these labels."""
+        if labels not in self._counts:
+            self._counts[labels], self._sums[labels] = [0] * (len(self._bounds) + 1), 0.0
+        self._counts[labels][bisect_left(self._bounds, value)] += 1
+        self._sums[labels] += value
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """What Prometheus reads: each bucket with all below it."""
+        family = HistogramMetricFamily(self._name, self._about, labels=self._labels)
+        bounds = [floatToGoString(bound) for bound in (*self._bounds, inf)]  # type: ignore[no-untyped-call]
+        for labels, counts in self._counts.items():
+            buckets = list(zip(bounds, accumulate(counts), strict=True))
+            family.add_metric(labels, buckets, self._sums[labels])
+            if self._bounds[0] < 0:  # then it leaves out the sum, which may fall, and with it the count
+                family.add_sample(f"{self._name}_count", dict(zip(self._labels, labels, strict=True)), sum(counts))
+        yield family
+
 
 class Metrics:
     """All series of one service, in a registry of their own. Label values come from fixed sets only."""
@@ -41,16 +94,17 @@ class Metrics:
         """``engines`` gives each engine's number of replicas."""
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._models = frozenset(models)
+        self._queues: dict[str, QueueChanged] = {}
         self.registry = registry = CollectorRegistry()
         by_call = ["protocol", "endpoint", "model"]
-        self._requests = Counter(
-            "guerdon_requests", "Requests answered.", [*by_call, "code"], registry=registry
+        self._requests = _Series(
+            Counter, "guerdon_requests", "Requests answered.", [*by_call, "code"], registry=registry
         )  # fmt: skip
-        self._duration = Histogram(
+        self._duration = _Histogram(
             "guerdon_request_duration_seconds", "Time from a request's arrival to its answer.",
             by_call, buckets=SECONDS, registry=registry,
         )  # fmt: skip
-        self._stage = Histogram(
+        self._stage = _Histogram(
             "guerdon_stage_duration_seconds", "Time of a request in one stage.",
             ["stage"], buckets=SECONDS, registry=registry,
         )  # fmt: skip
@@ -65,7 +119,7 @@ class Metrics:
     def _start_at_zero(self, engines: Mapping[str, int]) -> None:
         """Have every series from the start: a first fault must show as a step, and its absence as 0."""
         for engine, replicas in engines.items():
-            self.record(QueueChanged(engine, 0, 0))
+            self._watch_queue(engine)
             for reason in ("disconnect", "deadline"):
                 self._dropped.labels(engine, reason)
             for reason in ("died", "hung", "failed_to_load", "closed"):
@@ -75,60 +129,92 @@ class Metrics:
                 series.labels(engine)
             for replica in range(replicas):
                 self._worker_up.labels(engine, str(replica)).set(0)
-        self.record(CacheLooked(0, 0, 0, 0))
+        for result in ("hit", "miss", "coalesced"):
+            self._cache.labels("memory", result)
+        self._cache_bytes.labels("memory")
         for model in self._models:
             self._responses.labels(model, "ok")
             self._nonfinite.labels(model)
 
+    def _watch_queue(self, engine: str) -> None:
+        """Queues change several times a request, and are read every few seconds."""
+        self._queues[engine] = QueueChanged(engine, 0, 0)
+        self._queue_items.labels(engine).set_function(lambda: self._queues[engine].items)
+        self._queue_tokens.labels(engine).set_function(lambda: self._queues[engine].tokens)
+
     def _stages_of_work(self, registry: CollectorRegistry) -> None:
         engine = ["engine"]
-        self._queue_items = Gauge("guerdon_queue_items", "Queries waiting for a worker.", engine, registry=registry)
-        self._queue_tokens = Gauge("guerdon_queue_tokens", "Tokens waiting for a worker.", engine, registry=registry)
-        self._dropped = Counter(
-            "guerdon_dropped_items", "Queries that left the queue uncomputed.", ["engine", "reason"], registry=registry
+        self._queue_items = _Series(
+            Gauge, "guerdon_queue_items", "Queries waiting for a worker.", engine, registry=registry
         )
-        self._rejections = Counter(
-            "guerdon_rejections", "Queries refused at the queue.", ["engine", "reason"], registry=registry
+        self._queue_tokens = _Series(
+            Gauge, "guerdon_queue_tokens", "Tokens waiting for a worker.", engine, registry=registry
         )
-        self._batch_items = Histogram(
+        self._dropped = _Series(
+            Counter,
+            "guerdon_dropped_items",
+            "Queries that left the queue uncomputed.",
+            ["engine", "reason"],
+            registry=registry,
+        )
+        self._rejections = _Series(
+            Counter, "guerdon_rejections", "Queries refused at the queue.", ["engine", "reason"], registry=registry
+        )
+        self._batch_items = _Histogram(
             "guerdon_batch_items", "Queries in a batch.", engine, buckets=ITEMS, registry=registry
         )
-        self._batch_tokens = Histogram(
+        self._batch_tokens = _Histogram(
             "guerdon_batch_tokens", "Tokens asked in a batch.", engine, buckets=TOKENS, registry=registry
         )
-        self._batch_seconds = Histogram(
+        self._batch_seconds = _Histogram(
             "guerdon_batch_duration_seconds", "Time a worker needed for a batch.",
             engine, buckets=SECONDS, registry=registry,
         )  # fmt: skip
-        self._tokens = Counter("guerdon_tokens", "Tokens asked of the engine.", engine, registry=registry)
-        self._computed = Counter(
-            "guerdon_computed_tokens", "Tokens the engine computed: padding included, a shared prefix once.",
+        self._tokens = _Series(Counter, "guerdon_tokens", "Tokens asked of the engine.", engine, registry=registry)
+        self._computed = _Series(
+            Counter, "guerdon_computed_tokens", "Tokens the engine computed: padding included, a shared prefix once.",
             engine, registry=registry,
         )  # fmt: skip
-        self._bisects = Counter(
-            "guerdon_poison_bisects", "Batches halved because one query spoiled them.", engine, registry=registry
+        self._bisects = _Series(
+            Counter,
+            "guerdon_poison_bisects",
+            "Batches halved because one query spoiled them.",
+            engine,
+            registry=registry,
         )
-        self._memory_splits = Counter(
-            "guerdon_memory_splits", "Batches halved because memory did not suffice.", engine, registry=registry
+        self._memory_splits = _Series(
+            Counter,
+            "guerdon_memory_splits",
+            "Batches halved because memory did not suffice.",
+            engine,
+            registry=registry,
         )
-        self._worker_up = Gauge(
-            "guerdon_worker_up", "1 while the worker can run.", ["engine", "replica"], registry=registry
+        self._worker_up = _Series(
+            Gauge, "guerdon_worker_up", "1 while the worker can run.", ["engine", "replica"], registry=registry
         )
-        self._worker_ends = Counter(
-            "guerdon_worker_ends", "Workers that went down.", ["engine", "reason"], registry=registry
+        self._worker_ends = _Series(
+            Counter, "guerdon_worker_ends", "Workers that went down.", ["engine", "reason"], registry=registry
         )
-        self._cache = Counter("guerdon_cache_requests", "Cache look-ups.", ["tier", "result"], registry=registry)
-        self._cache_bytes = Gauge("guerdon_cache_bytes", "Bytes in the in-process cache.", ["tier"], registry=registry)
+        self._cache = _Series(
+            Counter, "guerdon_cache_requests", "Cache look-ups.", ["tier", "result"], registry=registry
+        )
+        self._cache_bytes = _Series(
+            Gauge, "guerdon_cache_bytes", "Bytes in the in-process cache.", ["tier"], registry=registry
+        )
 
     def _results(self, registry: CollectorRegistry) -> None:
-        self._responses = Counter(
-            "guerdon_items", "Responses rewarded, or failed with a code.", ["model", "outcome"], registry=registry
+        self._responses = _Series(
+            Counter,
+            "guerdon_items",
+            "Responses rewarded, or failed with a code.",
+            ["model", "outcome"],
+            registry=registry,
         )
-        self._nonfinite = Counter(
-            "guerdon_nonfinite_scores", "Responses whose score was not finite.", ["model"], registry=registry
+        self._nonfinite = _Series(
+            Counter, "guerdon_nonfinite_scores", "Responses whose score was not finite.", ["model"], registry=registry
         )
-        self._reward = Histogram("guerdon_reward", "Rewards given.", ["model"], buckets=REWARDS, registry=registry)
-        self._disagreement = Histogram(
+        self._reward = _Histogram("guerdon_reward", "Rewards given.", ["model"], buckets=REWARDS, registry=registry)
+        self._disagreement = _Histogram(
             "guerdon_ensemble_disagreement", "Standard deviation of the members on a response.",
             ["model"], buckets=SPREADS, registry=registry,
         )  # fmt: skip
@@ -136,21 +222,22 @@ class Metrics:
     def record(self, event: Event) -> None:
         """Count one event."""
         match event:
-            case QueueChanged(engine, items, tokens):
-                self._queue_items.labels(engine).set(items)
-                self._queue_tokens.labels(engine).set(tokens)
-            case Rewarded(model, reward, std):
-                self._responses.labels(model, "ok").inc()
-                self._reward.labels(model).observe(reward)
-                if std is not None:
-                    self._disagreement.labels(model).observe(std)
+            case Rewarded(model, rewards, disagreements):
+                self._responses.labels(model, "ok").inc(len(rewards))
+                for reward in rewards:
+                    self._reward.observe(reward, model)
+                for std in disagreements:
+                    self._disagreement.observe(std, model)
+            case QueueChanged(engine):
+                self._queues[engine] = event
             case Failed(model, code):
                 self._responses.labels(model, code).inc()
                 if code == "non_finite":
                     self._nonfinite.labels(model).inc()
             case CacheLooked(hits, misses, coalesced, stored_bytes):
                 for result, count in (("hit", hits), ("miss", misses), ("coalesced", coalesced)):
-                    self._cache.labels("memory", result).inc(count)
+                    if count:
+                        self._cache.labels("memory", result).inc(count)
                 self._cache_bytes.labels("memory").set(stored_bytes)
             case _:
                 self._record_work(event)
@@ -158,9 +245,9 @@ class Metrics:
     def _record_work(self, event: Event) -> None:
         match event:
             case BatchDone(engine, items, tokens, computed, seconds):
-                self._batch_items.labels(engine).observe(items)
-                self._batch_tokens.labels(engine).observe(tokens)
-                self._batch_seconds.labels(engine).observe(seconds)
+                self._batch_items.observe(items, engine)
+                self._batch_tokens.observe(tokens, engine)
+                self._batch_seconds.observe(seconds, engine)
                 self._tokens.labels(engine).inc(tokens)
                 self._computed.labels(engine).inc(computed)
             case Dropped(engine, reason, items):
@@ -186,9 +273,9 @@ class Metrics:
         self._inflight.dec()
         known = model if model in self._models else "other" if model else ""
         self._requests.labels("http", endpoint, known, str(code)).inc()
-        self._duration.labels("http", endpoint, known).observe(seconds)
+        self._duration.observe(seconds, "http", endpoint, known)
         for stage, stage_seconds in stages.items():
-            self._stage.labels(stage).observe(stage_seconds)
+            self._stage.observe(stage_seconds, stage)
 
     def render(self) -> bytes:
         """The exposition text."""

@@ -43,10 +43,9 @@ class Cached:
         with trace.timed("cache"):
             keys = score_keys(self._identity, samples)
             wanted = dict(zip(keys, samples, strict=True))
-            found: dict[bytes, Outcome] = {}
-            for key in wanted:
-                if (stored := self._store.get(key)) is not None:
-                    found[key] = stored
+            found: dict[bytes, Outcome] = {
+                key: stored for key in wanted if (stored := self._store.get(key)) is not None
+            }
         self._record(self._looked(keys, wanted, found))
         while missing := {key: sample for key, sample in wanted.items() if key not in found}:
             found |= self._final(await self._compute(missing, deadline), deadline)
@@ -105,6 +104,8 @@ class Cached:
         return {key: outcome for key, outcome in landed.items() if not isinstance(outcome, DeadlineExceeded)}
 
     def _looked(self, keys: Sequence[bytes], wanted: dict[bytes, Sample], found: dict[bytes, Outcome]) -> CacheLooked:
+        if len(found) == len(wanted):
+            return CacheLooked(len(keys), 0, 0, self._store.bytes)
         coalesced = sum(key in self._flights for key in wanted if key not in found)
         hits = sum(key in found for key in keys)
         repeated = len(keys) - len(wanted) - (hits - len(found))

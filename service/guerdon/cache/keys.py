@@ -3,13 +3,18 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from guerdon.domain.samples import Sample
+import orjson
+
+from guerdon.domain.samples import Sample, Turns
 
 
 def identity(parts: Iterable[str]) -> bytes:
     """A scorer's identity from all that changes its numbers. Parts are length-prefixed, so none runs into the next."""
     digest = hashlib.sha256()
-    _add(digest, parts)
+    for part in parts:
+        encoded = part.encode()
+        digest.update(f"{len(encoded)}:".encode())
+        digest.update(encoded)
     return digest.digest()
 
 
@@ -17,36 +22,21 @@ def score_keys(scorer: bytes, samples: Sequence[Sample]) -> list[bytes]:
     """Identity of one scorer's score of each sample (32 bytes).
 
     The caller's ids, order and metadata are left out: they change nothing that is computed. A conversation that
-    several samples share is hashed once.
+    several samples share is hashed once. What is hashed is JSON, where every list ends: nothing runs into the next.
     """
     begun: dict[int, hashlib._Hash] = {}
     keys = []
     for sample in samples:
-        if id(sample.messages) not in begun:
-            begun[id(sample.messages)] = _conversation(scorer, sample)
-        keys.append(_score_key(begun[id(sample.messages)].copy(), sample))
+        conversation = begun.get(id(sample.messages))
+        if conversation is None:
+            conversation = begun[id(sample.messages)] = _conversation(scorer, sample.messages)
+        digest = conversation.copy()
+        digest.update(orjson.dumps((sample.responses, sample.reference, sample.principle)))
+        keys.append(digest.digest())
     return keys
 
 
-def _conversation(scorer: bytes, sample: Sample) -> "hashlib._Hash":
+def _conversation(scorer: bytes, messages: Turns) -> "hashlib._Hash":
     digest = hashlib.sha256(scorer)
-    digest.update(f"{len(sample.messages)};".encode())
-    _add(digest, (text for turn in sample.messages for text in (turn.role, turn.content)))
+    digest.update(orjson.dumps(messages))
     return digest
-
-
-def _score_key(digest: "hashlib._Hash", sample: Sample) -> bytes:
-    digest.update(f"{[len(response) for response in sample.responses]}".encode())
-    for turns in sample.responses:
-        _add(digest, (text for turn in turns for text in (turn.role, turn.content)))
-    for field in (sample.reference, sample.principle):
-        _add(digest, () if field is None else (field,))
-        digest.update(b";")
-    return digest.digest()
-
-
-def _add(digest: "hashlib._Hash", parts: Iterable[str]) -> None:
-    for part in parts:
-        encoded = part.encode()
-        digest.update(f"{len(encoded)}:".encode())
-        digest.update(encoded)

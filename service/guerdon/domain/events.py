@@ -1,5 +1,6 @@
 """What a stage tells those who watch it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,11 +89,11 @@ class WorkerDown:
 
 @dataclass(frozen=True, slots=True)
 class Rewarded:
-    """A model rewarded one response; ``std`` is the members' disagreement, None for a single scorer."""
+    """A model rewarded responses; ``disagreements`` are its members' standard deviations, none for a single scorer."""
 
     model: str
-    reward: float
-    std: float | None
+    rewards: Sequence[float]
+    disagreements: Sequence[float]
 
 
 @dataclass(frozen=True, slots=True)

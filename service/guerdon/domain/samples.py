@@ -34,10 +34,19 @@ class Sample:
 
     def pointwise(self) -> list[Self]:
         """The same conversation once per response."""
-        return [replace(self, responses=(response,)) for response in self.responses]
+        if len(self.responses) == 1:
+            return [self]
+        return [
+            type(self)(
+                messages=self.messages, responses=(response,), reference=self.reference, principle=self.principle
+            )
+            for response in self.responses
+        ]
 
     def only(self, uses: Set[str]) -> Self:
         """Without the optional fields that are not among ``uses``, so that they cannot change what is computed."""
+        if self.reference is None and self.principle is None:
+            return self
         return replace(
             self,
             reference=self.reference if "reference" in uses else None,

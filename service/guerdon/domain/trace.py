@@ -38,11 +38,16 @@ def traced() -> Iterator[Trace]:
         _current.reset(token)
 
 
-@contextmanager
-def timed(stage: str) -> Iterator[None]:
+class timed:
     """Count the block's wall-clock time towards a stage."""
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        current().add(stage, time.perf_counter() - started)
+
+    __slots__ = ("_stage", "_started")
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        current().add(self._stage, time.perf_counter() - self._started)

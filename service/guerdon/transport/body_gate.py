@@ -1,7 +1,6 @@
 """Lets a request's body in: bounded in bytes, pieces and time; and stops the work when the caller goes away."""
 
 import asyncio
-import re
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,7 +33,7 @@ class BodyGate:
         if encoding != b"identity":
             raise UnsupportedMedia("send the body as it is: no Content-Encoding is read", field="Content-Encoding")
         length = headers.get(b"content-length", b"0")
-        if re.fullmatch(rb"\d+", length) and int(length) > self._max_bytes:
+        if length.isdigit() and int(length) > self._max_bytes:
             raise self._too_large()
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -70,23 +69,46 @@ class BodyGate:
             await asyncio.Event().wait()  # the listener below hears of the disconnect
             raise AssertionError
 
-        work = asyncio.current_task()
-        assert work is not None
-        gone = False
-
-        async def listen() -> None:
-            nonlocal gone
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            gone = True
-            work.cancel()
-
-        listener = asyncio.create_task(listen())
+        listener = _Listener(receive)
         try:
             await self._app(scope, replay, send)
         except asyncio.CancelledError:
-            if not gone or work.uncancel() > 0:
+            if not listener.cancelled_work:
                 raise
             await error_response(Cancelled("the caller went away"))(scope, replay, send)
         finally:
-            listener.cancel()
+            listener.close()
+
+
+class _Listener:
+    """Cancels the task that made it when the caller goes away.
+
+    It begins to listen when that task first waits for something: an answer from the cache never does, and is spared
+    the price of a second task.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self._work, self._gone = receive, asyncio.current_task(), False
+        self._listening: asyncio.Task[None] | None = None
+        self._begin = asyncio.get_running_loop().call_soon(self._listen)
+
+    @property
+    def cancelled_work(self) -> bool:
+        """Whether the caller's leaving is why the work was cancelled, and the only reason. Ask once."""
+        return self._gone and self._work is not None and self._work.uncancel() == 0
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._begin.cancel()
+        if self._listening is not None:
+            self._listening.cancel()
+
+    def _listen(self) -> None:
+        self._listening = asyncio.create_task(self._until_gone())
+
+    async def _until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        if self._work is not None:
+            self._work.cancel()

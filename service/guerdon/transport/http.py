@@ -19,6 +19,7 @@ from guerdon.domain.limits import Limits
 from guerdon.gateway import Gateway
 from guerdon.transport.answers import ErrorAnswer, ModelList, RerankAnswer, ScoreAnswer
 from guerdon.transport.body_gate import BodyGate
+from guerdon.transport.direct_route import DirectRoute
 from guerdon.transport.errors import error_response, json_response
 from guerdon.transport.json_body import read_json
 from guerdon.transport.native import NativeApi
@@ -57,8 +58,10 @@ def http_app(
     app = FastAPI(
         title="Guerdon", version=version("guerdon"), summary="Rewards for responses.", lifespan=lifespan, redoc_url=None
     )
+    app.router.route_class = DirectRoute
     _add_scoring(app, NativeApi(gateway, limits), limits, health)
     _add_operations(app, health, metrics)
+    app.router.routes.sort(key=lambda route: not isinstance(route, DirectRoute))  # before the pages of documentation
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(BodyGate, max_bytes=int(limits.max_body), timeout_s=limits.body_timeout_s)
@@ -87,19 +90,19 @@ def _add_scoring(app: FastAPI, api: NativeApi, limits: Limits, health: Health) -
         return json_response(await api.rerank(body, request_id=request.state.id, deadline=deadline))
 
     @app.get("/v1/models", response_model=ModelList)
-    async def models() -> Response:
+    async def models(request: Request) -> Response:
         """Everything that can be called by name."""
         return json_response(api.models(created))
 
 
 def _add_operations(app: FastAPI, health: Health, metrics: Callable[[], bytes]) -> None:
     @app.get("/livez", response_model=dict[str, str])
-    async def livez() -> Response:
+    async def livez(request: Request) -> Response:
         """Whether the process answers."""
         return json_response({"status": "live"})
 
     @app.get("/readyz", response_model=dict[str, Any], responses={503: {"description": "why not"}})
-    async def readyz() -> Response:
+    async def readyz(request: Request) -> Response:
         """Whether requests would be answered now."""
         reasons = health.unready()
         if reasons:
@@ -107,7 +110,7 @@ def _add_operations(app: FastAPI, health: Health, metrics: Callable[[], bytes]) 
         return json_response({"status": "ready"})
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    async def exposition() -> Response:
+    async def exposition(request: Request) -> Response:
         """Metrics for Prometheus."""
         return Response(metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

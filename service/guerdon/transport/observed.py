@@ -1,8 +1,8 @@
 """Watches every request from outside: its id, its timings, its count."""
 
 import logging
+import secrets
 import time
-import uuid
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -69,7 +69,7 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
     given = headers.get(b"x-request-id", b"").decode("ascii", "replace")
     if 0 < len(given) <= MAX_ID_CHARACTERS and given.isprintable():
         return given
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 def _headers(request_id: str, seconds: Mapping[str, float]) -> list[tuple[bytes, bytes]]:
