@@ -52,6 +52,7 @@ class TorchEngine:
         for alike in _alike(queries):
             groups = self._pass.groups([queries[i] for i in alike], self._max_tokens, self._lane_count)
             parts = [[alike[i] for i in group] for group in groups]
+            parts.sort(key=lambda part: -sum(queries[i].length for i in part))
             large = sum(queries[i].length for i in alike) * self._loaded.width**2 >= LARGE
             with self._loaded.adapted(queries[alike[0]].adapter):
                 self._lanes.each(lambda part: self._isolated(part, queries, deliver), parts, large=large)

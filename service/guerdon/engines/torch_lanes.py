@@ -24,7 +24,8 @@ class Lanes:
     def each(self, work: Callable[[T], None], parts: Sequence[T], *, large: bool) -> None:
         """Do the work on every part, in any order, and return when all is done. It must not raise.
 
-        A single part gets all threads if it is ``large``.
+        What does not come out even, so that some lanes would stand still, is done last: on fewer lanes with more
+        threads each. A single part gets all threads if it is ``large``.
         """
         lanes = min(self._threads, len(parts))
         if lanes < 2 or self._pool is None:
@@ -32,10 +33,17 @@ class Lanes:
             for part in parts:
                 work(part)
             return
+        even = len(parts) - len(parts) % lanes
+        self._side_by_side(work, parts[:even], lanes, self._pool)
+        self.each(work, parts[even:], large=large)
+
+    def _side_by_side(
+        self, work: Callable[[T], None], parts: Sequence[T], lanes: int, pool: ThreadPoolExecutor
+    ) -> None:
         waiting: SimpleQueue[T] = SimpleQueue()
         for part in parts:
             waiting.put(part)
-        for lane in [self._pool.submit(self._drain, work, waiting, self._threads // lanes) for _ in range(lanes)]:
+        for lane in [pool.submit(self._drain, work, waiting, self._threads // lanes) for _ in range(lanes)]:
             lane.result()
 
     def _drain(self, work: Callable[[T], None], waiting: "SimpleQueue[T]", threads: int) -> None:

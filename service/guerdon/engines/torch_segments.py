@@ -34,6 +34,8 @@ class SegmentAttention:
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """See `RowAttention`."""
+        if self.kept:
+            kept_segments(self.kept, self._row, key, value)
         grouped = query.view(len(key), -1, *query.shape[1:])
         exact = torch.float32 if query.dtype in (torch.bfloat16, torch.float16) else query.dtype
         out = query.new_empty((query.shape[1], *grouped.shape[:2], value.shape[-1]), dtype=exact)
@@ -56,8 +58,6 @@ class SegmentAttention:
                 share = torch.sigmoid(total - weight[:, :, rows]).to(exact)
                 mixed[:, :, rows].lerp_(part.to(exact), share.unsqueeze(-1))
                 weight[:, :, rows] = torch.logaddexp(weight[:, :, rows], total)
-        if self.kept:
-            kept_segments(self.kept, self._row, key, value)
         return out.flatten(1, 2).to(query.dtype)
 
     def _masked(self, window: int | None, query: Tensor) -> list[Tensor | None]:

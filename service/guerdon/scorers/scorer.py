@@ -1,10 +1,9 @@
 """What every scorer says of itself, and how its answers become outcomes."""
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
-
-import numpy as np
 
 from guerdon.domain import trace
 from guerdon.domain.errors import EngineFailed, NonFinite, ServiceError
@@ -54,6 +53,7 @@ def outcome(answer: Answer, heads: int, *, truncated: bool, tokens: int) -> Outc
         return answer
     if len(answer) != heads:
         return EngineFailed(f"the model gave {len(answer)} numbers for {heads} outputs")
-    if not np.isfinite(answer).all():
+    values = tuple(answer.tolist())
+    if not all(map(math.isfinite, values)):
         return NonFinite("the model produced a number that is not finite")
-    return Score(values=(tuple(answer.tolist()),), truncated=(truncated,), tokens=tokens)
+    return Score(values=(values,), truncated=(truncated,), tokens=tokens)

@@ -73,7 +73,7 @@ class BodyGate:
         try:
             await self._app(scope, replay, send)
         except asyncio.CancelledError:
-            if not listener.cancelled_work:
+            if not listener.cancelled_work():
                 raise
             await error_response(Cancelled("the caller went away"))(scope, replay, send)
         finally:
@@ -92,9 +92,8 @@ class _Listener:
         self._listening: asyncio.Task[None] | None = None
         self._begin = asyncio.get_running_loop().call_soon(self._listen)
 
-    @property
     def cancelled_work(self) -> bool:
-        """Whether the caller's leaving is why the work was cancelled, and the only reason. Ask once."""
+        """Whether the work was cancelled for this reason alone; if so, that cancellation counts as dealt with."""
         return self._gone and self._work is not None and self._work.uncancel() == 0
 
     def close(self) -> None:
