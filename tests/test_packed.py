@@ -1,10 +1,12 @@
 """Packed rows: common prefixes computed once, within a batch and from one batch to the next."""
 
+import contextlib
 import random
 import shutil
 import subprocess
 import sys
 from array import array
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, BloomConfig, GPT2Config, OlmoConfig, PhiConfig
+from transformers import (
+    AutoModelForSequenceClassification,
+    BloomConfig,
+    DiffLlamaConfig,
+    GPT2Config,
+    Phi3Config,
+    PhiConfig,
+    PhimoeConfig,
+)
 
-from checkpoints import DECODERS, SLIDING_WINDOW
+from checkpoints import DECODERS, SLIDING_WINDOW, build_adapter
 from engines import compute
 from guerdon.domain.queries import Query
 from guerdon.engines.prefix_trie import pack, pack_apart
-from guerdon.engines.settings import EngineSettings
+from guerdon.engines.settings import AdapterSettings, EngineSettings
 from guerdon.engines.torch_attention import Rule
 from guerdon.engines.torch_engine import TorchEngine
 from guerdon.engines.torch_flex import FlexAttention
@@ -102,7 +112,7 @@ def test_without_a_prefix_cache_nothing_is_kept(checkpoint):
 
 @pytest.mark.parametrize("room", [1_000, 20_000, 100_000])
 def test_a_small_prefix_cache_forgets_and_never_lies(room, checkpoint):
-    """Whatever has been dropped, rewards are right; nor does a cache mix up adapters' or models' states."""
+    """Whatever has been dropped, rewards are right."""
     folder = checkpoint("mistral")
     engine = engine_of(folder, prefix_cache_bytes=room)
     for seed in range(8):
@@ -125,22 +135,35 @@ OTHERS = {
     "gpt2": GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=64, n_positions=128),
     "bloom": BloomConfig(hidden_size=32, n_layer=2, n_head=4, vocab_size=64),
     "phi": PhiConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=64),
-    "olmo": OlmoConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=64),
-}
-UNPACKABLE = {"bloom"}
-"""Its positions are a bias on attention, which our attention is not told of."""
+    "diffllama": DiffLlamaConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=64
+    ),
+    "phimoe": PhimoeConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
+        vocab_size=64, num_local_experts=2, sliding_window=8,
+    ),
+    "phi3-long": Phi3Config(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=64,
+        max_position_embeddings=256, original_max_position_embeddings=16,
+        rope_scaling={"type": "longrope", "short_factor": [1.0] * 4, "long_factor": [3.0] * 4},
+    ),
+}  # fmt: skip
+UNPACKABLE = {"bloom", "phimoe", "phi3-long"}
+"""Positions that are a bias on attention; a window that attention is not told of; positions that depend on how long
+the longest sequence is."""
 
 
-@pytest.mark.parametrize("name", [name for name in OTHERS if name != "olmo"])
+@pytest.mark.parametrize("name", OTHERS)
 def test_models_that_nobody_listed_are_right_either_way(name, tmp_path):
     """A model is tried packed when it is loaded; one that answers otherwise then runs padded, and right."""
     torch.manual_seed(1)
     config = OTHERS[name]
     config.pad_token_id, config.num_labels = 0, 1
     AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
-    engine = engine_of(tmp_path)
+    engine = engine_of(tmp_path, prefix_cache_bytes=1 << 22)
     sequences = grouped(3, prompt=(3, 20), response=(1, 5, 30))
-    assert_right(compute(engine, [Query.of(one) for one in sequences]).answers, sequences, tmp_path)
+    for some in (sequences[:5], sequences):
+        assert_right(compute(engine, [Query.of(one) for one in some]).answers, some, tmp_path)
     assert engine.shares_prefixes == (name not in UNPACKABLE)
 
 
@@ -174,20 +197,71 @@ def dense_attention(query, key, value, mask, rule):
 rows = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=12).map(tuple), min_size=1, max_size=8)
 
 
-@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-@pytest.mark.parametrize("attention", [SegmentAttention, FlexAttention])
-@settings(deadline=None, max_examples=60)
+@pytest.mark.parametrize("tile", [1, 3, 128])
+@settings(deadline=None, max_examples=40)
 @given(rows, st.booleans(), st.sampled_from([None, 1, 3, 8]), st.sampled_from([None, 2.0]), st.sampled_from([1, 2]))
-def test_attention_over_a_row_is_dense_attention_under_its_mask(attention, ids, causal, window, softcap, key_heads):
-    """Segments and blocks are a way of computing: tries, windows, soft caps, grouped heads give what a mask does."""
+def test_attention_over_a_row_is_dense_attention_under_its_mask(tile, ids, causal, window, softcap, key_heads):
+    """Segments and tiles are a way of computing: tries, windows, soft caps, grouped heads give what a mask does."""
+    attention = partial(SegmentAttention, tile=tile)
+    assert_dense(attention, ids, causal=causal, rule=Rule(0.25, window, softcap), key_heads=key_heads)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@settings(deadline=None, max_examples=40)
+@given(rows, st.booleans(), st.sampled_from([None, 1, 3, 8]), st.sampled_from([None, 2.0]), st.sampled_from([1, 2]))
+def test_a_block_mask_over_a_row_gives_the_same(ids, causal, window, softcap, key_heads):
+    """What runs on CUDA, as far as a CPU can run it."""
+    assert_dense(FlexAttention, ids, causal=causal, rule=Rule(0.25, window, softcap), key_heads=key_heads)
+
+
+def assert_dense(attention, ids, *, causal, rule, key_heads):
     packed = [array("i", one).tobytes() for one in ids]
     row = pack(packed) if causal else pack_apart(packed)
     torch.manual_seed(len(ids))
     query, key, value = (torch.randn(heads, len(row.token_ids), 16) for heads in (2, key_heads, key_heads))
-    rule = Rule(0.25, window, softcap)
-    found = attention(row, causal=causal)(0, query, key, value, rule)
-    right = dense_attention(query, key, value, dense_mask(row, causal=causal, window=window), rule)
+    found = attention(row, causal=causal)(query, key, value, rule)
+    right = dense_attention(query, key, value, dense_mask(row, causal=causal, window=rule.window), rule)
     assert torch.allclose(found.double(), right, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("attention", [partial(SegmentAttention, tile=2), SegmentAttention, FlexAttention])
+@settings(deadline=None, max_examples=40)
+@given(rows, st.sampled_from([None, 1, 3, 8]), st.data())
+def test_what_is_known_is_attended_to_as_if_it_were_there(attention, ids, window, data):
+    """A row whose beginnings are contexts, in pieces, gives for its tokens what the whole row gives."""
+    torch.manual_seed(0)
+    states = {heads: torch.randn(heads, 1000, 16) for heads in (2, 1)}
+
+    def of(row, heads, salt):
+        """States of a token by what it and its prefix are, so that they agree wherever it stands."""
+        paths = {}
+        for index, one in enumerate(ids):
+            for position in range(len(one)):
+                with contextlib.suppress(IndexError):
+                    paths.setdefault(row.place(index, position), one[: position + 1])
+        return torch.stack([states[heads][:, hash((salt, paths[place])) % 1000] for place in sorted(paths)], 1)
+
+    packed = [array("i", one).tobytes() for one in ids]
+    whole = pack(packed)
+    query, key, value = of(whole, 2, 0), of(whole, 1, 1), of(whole, 1, 2)
+    full = attention(whole, causal=True)(query, key, value, Rule(0.25, window))
+    known = [data.draw(st.integers(0, len(one) - 1)) for one in ids]
+    part = pack(packed, known)
+    here = [at for at in range(len(part.token_ids))]
+    owner = {part.place(i, p): (i, p) for i, one in enumerate(ids) for p in range(known[i], len(one))}
+    places = [whole.place(*owner[at]) for at in here]
+    contexts = []
+    for context in part.contexts:
+        index, _ = owner[context.start]
+        held = [whole.place(index, position) for position in range(len(context.prefix) // 4)]
+        cut = data.draw(st.integers(0, len(held)))
+        pieces = [some for some in (held[:cut], held[cut:]) if some]
+        contexts.append([[(key[:, some], value[:, some])] for some in pieces])
+    found = attention(part, causal=True, contexts=contexts)(
+        query[:, places], key[:, places], value[:, places], Rule(0.25, window)
+    )
+    assert torch.allclose(found, full[places], atol=1e-5)
 
 
 def test_sliding_windows_reach_across_shared_prefixes(checkpoint):
@@ -204,7 +278,7 @@ import random, resource, sys
 import numpy as np, torch
 from engines import compute
 from guerdon.domain.queries import Query
-from guerdon.engines.settings import EngineSettings
+from guerdon.engines.settings import AdapterSettings, EngineSettings
 from guerdon.engines.torch_engine import TorchEngine
 
 engine = TorchEngine(EngineSettings(folder=sys.argv[1], device="cpu", threads=1))
@@ -266,3 +340,26 @@ def test_numbers_that_are_not_finite_stay_with_their_sequence(architecture, chec
         answers = compute(engine, [Query.of(one) for one in (*sequences[:2], bad, *sequences[2:])]).answers
         assert not np.isfinite(answers.pop(2)).any()
         assert_right(answers, sequences, folder)
+
+
+def test_adapters_keep_their_own_prefixes(checkpoint, tmp_path):
+    """One prompt under the base model and two adapters, from the cache the second time: each its own reward."""
+    base = checkpoint("llama")
+    adapters = {name: build_adapter(base, tmp_path / name, seed=seed) for seed, name in enumerate(("x", "y"), 1)}
+    named = tuple(AdapterSettings(name=name, folder=str(folder)) for name, folder in adapters.items())
+    engine = engine_of(base, adapters=named, prefix_cache_bytes=1 << 24)
+    for ending in (50, 51, 52):
+        one = (*range(5, 30), ending)
+        for name in ("", "x", "y"):
+            answer = compute(engine, [Query.of(one, adapter=name)]).answers[0]
+            assert answer == pytest.approx(reference_reward(base, one, adapter=adapters.get(name)), rel=1e-5, abs=1e-5)
+
+
+def test_what_is_kept_holds_no_more_memory_than_it_counts():
+    """With one key head, a run of a row's keys is contiguous as it stands: it is copied all the same."""
+    row = pack([array("i", one).tobytes() for one in ((1, 2, 3), (1, 2, 4, 5))])
+    key = torch.randn(1, len(row.token_ids), 16)
+    attention = SegmentAttention(row, causal=True, keep=True)
+    attention(torch.randn(2, len(row.token_ids), 16), key, key, Rule(0.25))
+    for (kept, _), segment in zip((held[0] for held in attention.kept), row.segments, strict=True):
+        assert kept.untyped_storage().nbytes() == (segment.end - segment.start) * 16 * 4

@@ -17,7 +17,7 @@ def as_bytes(ids):
 
 def store_of(max_tokens):
     """Each token's piece is the prefix that ends with it: what is kept depends on all that came before."""
-    return PrefixStore(max_tokens, lambda piece, start, stop: piece[start:stop])
+    return PrefixStore(max_tokens, lambda piece, start, stop: piece[start:stop], list)
 
 
 def pieces_of(ids, start):

@@ -135,8 +135,10 @@ class Batched:
             self._changed()
             if batch:
                 self._running[worker] += 1
-                await self._run(worker, batch)
-                self._running[worker] -= 1
+                try:
+                    await self._run(worker, batch)
+                finally:
+                    self._running[worker] -= 1
 
     async def _run(self, worker: Worker, entries: Sequence[Entry]) -> None:
         now = asyncio.get_running_loop().time()

@@ -58,7 +58,7 @@ scorers:
     replicas: 1                 # workers with a copy each; `auto` and `cuda` spread them over the GPUs
     dtype: float32              # float32, bfloat16 or float16; a CPU may compute in float32
     #: threads: 4               # CPU threads a replica; by default the cores are shared out
-    prefix_cache: 256MiB        # keys and values of recent prompts a replica keeps (decoders only); 0 keeps none
+    prefix_cache: 1GiB          # keys and values of recent prompts a replica keeps (decoders only); 0 keeps none
     compile: false              # have torch compile the layers: needs a C++ compiler, starts slower, scores faster
     #: max_tokens: 512          # less than the model reads anyway
     truncation: error           # a prompt and response that are too long: error, or left (drop the beginning)

@@ -37,23 +37,23 @@ class Block:
         return self.piece < 0 and self.first == self.start
 
 
-def blocks_of(row: Row, pieces: Sequence[Sequence[int]]) -> list[Block]:
+def blocks_of(row: Row, pieces: Sequence[Sequence[int]], tile: int = TILE) -> list[Block]:
     """All blocks of a row: own blocks first. ``pieces`` are the lengths of the pieces of each context."""
     own: list[Block] = []
     below: list[Block] = []
     at = 0
     while at < len(row.segments):
-        tile = _tile(row.segments, at)
-        start, end = row.segments[at].start, row.segments[tile - 1].end
-        own.append(Block(start, end, start, end, tile=tile - at > 1))
+        after = _tile(row.segments, at, tile)
+        start, end = row.segments[at].start, row.segments[after - 1].end
+        own.append(Block(start, end, start, end, tile=after - at > 1))
         segment = row.segments[at]
-        if tile - at == 1 and segment.reach > segment.end:
+        if after - at == 1 and segment.reach > segment.end:
             below.append(Block(segment.end, segment.reach, segment.start, segment.end))
-        at = tile
+        at = after
     return own + below + list(_known(row, pieces))
 
 
-def _tile(segments: Sequence[Segment], at: int) -> int:
+def _tile(segments: Sequence[Segment], at: int, most: int) -> int:
     """The index after the last segment that goes into one tile with the one at ``at``: whole subtrees, side by side.
 
     A subtree too large for a tile is cut open: its root stands alone.
@@ -61,7 +61,7 @@ def _tile(segments: Sequence[Segment], at: int) -> int:
     end = at
     while end < len(segments):
         beside = segments[end].parent == segments[at].parent
-        if not beside or segments[end].reach - segments[at].start > TILE:
+        if not beside or segments[end].reach - segments[at].start > most:
             break
         reach = segments[end].reach
         while end < len(segments) and segments[end].start < reach:

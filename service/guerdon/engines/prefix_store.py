@@ -35,24 +35,24 @@ class Match(Generic[P]):
 class PrefixStore(Generic[P]):
     """Pieces by token prefix, at most ``max_tokens`` of them; those asked for longest ago go first, ends before starts.
 
-    A piece belongs to a run of tokens. ``cut(piece, start, stop)`` gives the part of it for those of its tokens, with
-    memory of its own.
+    A piece belongs to a run of tokens. ``view(piece, start, stop)`` gives the part of it for those of its tokens;
+    ``own`` gives that memory of its own, so that the rest can go.
     """
 
-    def __init__(self, max_tokens: int, cut: Callable[[P, int, int], P]) -> None:
-        self.max_tokens, self._cut = max_tokens, cut
+    def __init__(self, max_tokens: int, view: Callable[[P, int, int], P], own: Callable[[P], P]) -> None:
+        self.max_tokens, self._view, self._own = max_tokens, view, own
         self._below: dict[bytes, _Node[P]] = {}
         self._clock = 0
         self.tokens = 0
 
     def match(self, sequence: bytes, at_most: int) -> Match[P]:
-        """The longest known prefix of a sequence, of ``at_most`` tokens."""
+        """The longest known prefix of a sequence, of ``at_most`` tokens. Its pieces are views, for use at once."""
         self._clock += 1
         pieces: list[P] = []
         length = 0
         for node, shared in self._walk(sequence[: at_most * TOKEN_BYTES]):
             node.used = self._clock
-            pieces.append(node.piece if shared == node.length else self._cut(node.piece, 0, shared))
+            pieces.append(node.piece if shared == node.length else self._view(node.piece, 0, shared))
             length += shared
         return Match(length, tuple(pieces))
 
@@ -71,7 +71,7 @@ class PrefixStore(Generic[P]):
         if depth < start or depth == length:
             return
         rest = sequence[depth * TOKEN_BYTES :]
-        kept = piece if depth == start else self._cut(piece, depth - start, length - start)
+        kept = piece if depth == start else self._own(self._view(piece, depth - start, length - start))
         (self._below if parent is None else parent.below)[rest[:TOKEN_BYTES]] = _Node(rest, kept, parent, self._clock)
         self.tokens += length - depth
 
@@ -80,10 +80,19 @@ class PrefixStore(Generic[P]):
         while self.tokens > self.max_tokens:
             ends = sorted((node for node in self._nodes() if not node.below), key=lambda node: node.used)
             for node in ends:
-                if self.tokens <= self.max_tokens:
+                over = self.tokens - self.max_tokens
+                if over <= 0:
+                    return
+                if over < node.length:
+                    self._shorten(node, node.length - over)
                     return
                 del (self._below if node.parent is None else node.parent.below)[node.tokens[:TOKEN_BYTES]]
                 self.tokens -= node.length
+
+    def _shorten(self, node: _Node[P], length: int) -> None:
+        self.tokens -= node.length - length
+        node.tokens = node.tokens[: length * TOKEN_BYTES]
+        node.piece = self._own(self._view(node.piece, 0, length))
 
     def clear(self) -> None:
         """Drop everything."""
@@ -102,9 +111,9 @@ class PrefixStore(Generic[P]):
 
     def _split(self, node: _Node[P], at: int) -> _Node[P]:
         """Cut a node in two; returns the upper part."""
-        upper = _Node(node.tokens[: at * TOKEN_BYTES], self._cut(node.piece, 0, at), node.parent, node.used)
+        upper = _Node(node.tokens[: at * TOKEN_BYTES], self._own(self._view(node.piece, 0, at)), node.parent, node.used)
         (self._below if node.parent is None else node.parent.below)[node.tokens[:TOKEN_BYTES]] = upper
-        node.piece = self._cut(node.piece, at, node.length)
+        node.piece = self._own(self._view(node.piece, at, node.length))
         node.tokens, node.parent = node.tokens[at * TOKEN_BYTES :], upper
         upper.below[node.tokens[:TOKEN_BYTES]] = node
         return upper

@@ -73,7 +73,8 @@ class Row:
 def pack(sequences: Sequence[bytes], known: Sequence[int] = ()) -> Row:
     """The row of all sequences (at least one token each).
 
-    ``known[i]`` tokens of sequence i, fewer than it has, are left out of the row: they become its context.
+    ``known[i]`` tokens of sequence i, fewer than it has, are left out of the row: they become its context. What
+    sequences with different contexts have in common after that is not shared.
     """
     prefixes = [one[: count * TOKEN_BYTES] for one, count in zip(sequences, known or [0] * len(sequences), strict=True)]
     growing = _Growing()

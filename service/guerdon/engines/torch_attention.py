@@ -12,6 +12,8 @@ from transformers import AttentionInterface
 
 PACKED = "guerdon_packed"
 """The name of our attention. transformers makes no mask for a name whose masks it does not know."""
+BEYOND = ("s_aux", "position_bias")
+"""What some models do to attention and ours does not: sinks, and a bias by position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +29,15 @@ class Rule:
 
 
 class RowAttention(Protocol):
-    """Attention over one packed row."""
+    """Attention over one packed row, called once for each attention of the model, in the order of its layers."""
 
-    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """From query [heads, tokens, d], key and value [key heads, tokens, d] to [tokens, heads, d]."""
         ...
 
 
 _current: ContextVar[RowAttention] = ContextVar("row_attention")
+_windows: ContextVar[set[int | None] | None] = ContextVar("windows", default=None)
 
 
 @contextmanager
@@ -47,6 +50,17 @@ def attending(attention: RowAttention) -> Iterator[None]:
         _current.reset(token)
 
 
+@contextmanager
+def windows_told() -> Iterator[set[int | None]]:
+    """Collect the windows that a model's layers tell our attention of while the block runs."""
+    told: set[int | None] = set()
+    token = _windows.set(told)
+    try:
+        yield told
+    finally:
+        _windows.reset(token)
+
+
 def _attend(
     module: nn.Module,
     query: Tensor,
@@ -56,11 +70,15 @@ def _attend(
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    **_: Any,
+    **more: Any,
 ) -> tuple[Tensor, None]:
+    beyond = [name for name in BEYOND if more.get(name) is not None]
+    if beyond:
+        raise TypeError(f"packed attention knows no {beyond[0]}")
+    if (told := _windows.get()) is not None:
+        told.add(sliding_window)
     rule = Rule(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
-    layer = getattr(module, "layer_idx", None) or 0
-    return _current.get()(layer, query[0], key[0], value[0], rule).unsqueeze(0), None
+    return _current.get()(query[0], key[0], value[0], rule).unsqueeze(0), None
 
 
 AttentionInterface.register(PACKED, _attend)

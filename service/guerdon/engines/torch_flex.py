@@ -27,13 +27,15 @@ class FlexAttention:
     def __init__(self, row: Row, *, causal: bool, contexts: Sequence[Sequence[Held]] = (), keep: bool = False) -> None:
         self._row, self._causal, self._contexts, self._keeps = row, causal, contexts, keep
         self.kept: list[Held] = [[] for _ in row.segments] if keep else []
+        self._calls = 0
         self._masks: dict[int | None, BlockMask] = {}
 
-    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """See `RowAttention`."""
+        call, self._calls = self._calls, self._calls + 1
         if self._keeps:
             kept_segments(self.kept, self._row, key, value)
-        pieces = [piece[layer] for pieces in self._contexts for piece in pieces]
+        pieces = [piece[call] for pieces in self._contexts for piece in pieces]
         keys = torch.cat([*(k for k, _ in pieces), key], 1)
         values = torch.cat([*(v for _, v in pieces), value], 1)
         if rule.window not in self._masks:
@@ -64,7 +66,10 @@ class FlexAttention:
                 return seen
             return seen & ((at[place] - positions[key]).abs() < window)
 
-        return create_block_mask(visible, None, None, places, all_keys, device=device, BLOCK_SIZE=BLOCK)
+        made: BlockMask = _mask_maker(device.type)(
+            visible, None, None, places, all_keys, device=device, BLOCK_SIZE=BLOCK
+        )
+        return made
 
     def _intervals(self, count: int) -> tuple[np.ndarray[Any, Any], ...]:
         """For each key the first place that sees it, the place after the last, and the key's position."""
@@ -85,6 +90,13 @@ def _kernel(device: str) -> Callable[..., Any]:
     """The kernel, compiled once for all lengths; on a CPU, where it serves as a check only, as it stands."""
     kernel: Callable[..., Any] = flex_attention
     return kernel if device == "cpu" else torch.compile(kernel, dynamic=True)
+
+
+@lru_cache
+def _mask_maker(device: str) -> Callable[..., Any]:
+    """Compiled, or it would write out the whole mask first."""
+    maker: Callable[..., Any] = create_block_mask
+    return maker if device == "cpu" else torch.compile(maker, dynamic=True)
 
 
 @lru_cache

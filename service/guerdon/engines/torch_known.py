@@ -28,10 +28,12 @@ class KnownPrefixes:
                     tree.limit(self._max_bytes // len(self._trees))
             return self._trees[adapter]
 
-    def clear(self) -> None:
-        """Forget everything."""
+    def clear(self) -> bool:
+        """Forget everything; whether there was anything."""
         with self._lock:
+            held = bool(self._trees)
             self._trees.clear()
+            return held
 
 
 class KnownTree:
@@ -40,7 +42,7 @@ class KnownTree:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes_per_token = 0
-        self._store: PrefixStore[Held] = PrefixStore(0, _cut)
+        self._store: PrefixStore[Held] = PrefixStore(0, _view, _own)
         self._lock = Lock()
 
     def limit(self, max_bytes: int) -> None:
@@ -74,5 +76,9 @@ class KnownTree:
             self._store.trim()
 
 
-def _cut(held: Held, start: int, stop: int) -> Held:
-    return [(key[:, start:stop].clone(), value[:, start:stop].clone()) for key, value in held]
+def _view(held: Held, start: int, stop: int) -> Held:
+    return [(key[:, start:stop], value[:, start:stop]) for key, value in held]
+
+
+def _own(held: Held) -> Held:
+    return [(key.clone(), value.clone()) for key, value in held]

@@ -25,6 +25,8 @@ MIN_LANE_TOKENS, MAX_LANE_TOKENS = 512, 2048
 class PackedPass:
     """Packs decoders with their common prefixes shared, and encoders one sequence after the other."""
 
+    side_by_side = True
+
     def __init__(self, loaded: Loaded, *, prefix_cache_bytes: int = 0) -> None:
         self._loaded = loaded
         self._attention = FlexAttention if loaded.device.type == "cuda" else SegmentAttention
@@ -79,9 +81,9 @@ class PackedPass:
             known.keep(sequences, row, attention.kept)
         return Passed(answers, row.fresh, len(row.token_ids))
 
-    def forget(self) -> None:
+    def forget(self) -> bool:
         """See `ForwardPass`."""
-        self._known.clear()
+        return self._known.clear()
 
     def _needs_only_ends(self, query: Query) -> bool:
         """Whether hidden states of a sequence's beginning are of no use to its answer."""

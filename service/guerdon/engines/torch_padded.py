@@ -16,6 +16,7 @@ class PaddedPass:
     """Sequences of nearly equal length, padded on the right to one rectangle."""
 
     shares_prefixes = False
+    side_by_side = True
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
@@ -39,8 +40,9 @@ class PaddedPass:
             answers = self._loaded.model(**inputs).logits
         return Passed(answers, [query.length for query in queries], inputs["input_ids"].numel())
 
-    def forget(self) -> None:
+    def forget(self) -> bool:
         """Nothing is kept."""
+        return False
 
     def _scored(self, inputs: dict[str, Tensor], queries: Sequence[Query], score: nn.Module) -> Tensor:
         """A decoder's score head, applied to the pooled token of each row."""
@@ -76,3 +78,13 @@ class PaddedPass:
         if self._loaded.reads_type_ids:
             arrays["token_type_ids"] = types
         return {name: torch.from_numpy(array).to(self._loaded.device) for name, array in arrays.items()}
+
+
+class LonePass(PaddedPass):
+    """One sequence at a time: for models that change themselves by the longest sequence that they are given."""
+
+    side_by_side = False
+
+    def groups(self, queries: Sequence[Query], max_tokens: int | None, lanes: int) -> list[list[int]]:
+        """See `ForwardPass`."""
+        return [[index] for index in range(len(queries))]

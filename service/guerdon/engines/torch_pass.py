@@ -22,6 +22,8 @@ class ForwardPass(Protocol):
     """Queries in, answers out. All queries of one call agree in adapter, layers and pooling."""
 
     shares_prefixes: bool
+    side_by_side: bool
+    """Whether several calls may run at a time."""
 
     def groups(self, queries: Sequence[Query], max_tokens: int | None, lanes: int) -> list[list[int]]:
         """Indexes of the queries that are best computed together, where so many passes can run side by side.
@@ -38,8 +40,8 @@ class ForwardPass(Protocol):
         """Compute one group."""
         ...
 
-    def forget(self) -> None:
-        """Free what is kept from one call to the next."""
+    def forget(self) -> bool:
+        """Free what is kept from one call to the next; whether there was anything."""
         ...
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from guerdon.engines.attention_blocks import blocks_of, mask_of
+from guerdon.engines.attention_blocks import TILE, Block, Mask, blocks_of, mask_of
 from guerdon.engines.prefix_trie import Row
 from guerdon.engines.torch_attention import Rule
 
@@ -25,15 +25,25 @@ class SegmentAttention:
     are in ``kept`` afterwards.
     """
 
-    def __init__(self, row: Row, *, causal: bool, contexts: Sequence[Sequence[Held]] = (), keep: bool = False) -> None:
+    def __init__(
+        self,
+        row: Row,
+        *,
+        causal: bool,
+        contexts: Sequence[Sequence[Held]] = (),
+        keep: bool = False,
+        tile: int = TILE,
+    ) -> None:
         self._row, self._causal = row, causal
         self._pieces = [piece for pieces in contexts for piece in pieces]
-        self._blocks = blocks_of(row, [[piece[0][0].shape[1] for piece in pieces] for pieces in contexts])
+        self._blocks = blocks_of(row, [[piece[0][0].shape[1] for piece in pieces] for pieces in contexts], tile)
         self.kept: list[Held] = [[] for _ in row.segments] if keep else []
-        self._masks: dict[int | None, list[Tensor | None]] = {}
+        self._calls = 0
+        self._seen: dict[int | None, list[tuple[Block, Tensor | None]]] = {}
 
-    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """See `RowAttention`."""
+        call, self._calls = self._calls, self._calls + 1
         if self.kept:
             kept_segments(self.kept, self._row, key, value)
         grouped = query.view(len(key), -1, *query.shape[1:])
@@ -41,8 +51,8 @@ class SegmentAttention:
         out = query.new_empty((query.shape[1], *grouped.shape[:2], value.shape[-1]), dtype=exact)
         mixed = out.permute(1, 2, 0, 3)
         weight = query.new_empty(grouped.shape[:3], dtype=torch.float32)
-        for block, mask in zip(self._blocks, self._masked(rule.window, query), strict=True):
-            keys, values = (key, value) if block.piece < 0 else self._pieces[block.piece][layer]
+        for block, mask in self._masked(rule.window, query):
+            keys, values = (key, value) if block.piece < 0 else self._pieces[block.piece][call]
             part, total = _attend(
                 grouped[:, :, block.start : block.end],
                 keys[:, None, block.first : block.stop].expand(-1, grouped.shape[1], -1, -1),
@@ -60,22 +70,33 @@ class SegmentAttention:
                 weight[:, :, rows] = torch.logaddexp(weight[:, :, rows], total)
         return out.flatten(1, 2).to(query.dtype)
 
-    def _masked(self, window: int | None, query: Tensor) -> list[Tensor | None]:
-        """Each block's mask as numbers to add to logits [places, keys], None where it needs none."""
-        if window not in self._masks:
-            seen = [mask_of(block, self._row, causal=self._causal, window=window) for block in self._blocks]
-            self._masks[window] = [
-                None if one is None else query.new_zeros(one.shape).masked_fill_(~torch.from_numpy(one), -torch.inf)
-                for one in seen
+    def _masked(self, window: int | None, query: Tensor) -> list[tuple[Block, Tensor | None]]:
+        """Blocks that see something, each with its mask as numbers to add to logits [places, keys], if it needs one."""
+        if window not in self._seen:
+            masks = [(block, mask_of(block, self._row, causal=self._causal, window=window)) for block in self._blocks]
+            self._seen[window] = [
+                (block, None if mask is None else _added(mask, query))
+                for block, mask in masks
+                if mask is None or mask.any()
             ]
-        return self._masks[window]
+        return self._seen[window]
+
+
+def _added(mask: Mask, query: Tensor) -> Tensor:
+    """Nothing where a key is seen, minus infinity where it is not."""
+    return query.new_zeros(mask.shape).masked_fill_(torch.from_numpy(~mask).to(query.device), -torch.inf)
 
 
 def kept_segments(kept: Sequence[Held], row: Row, key: Tensor, value: Tensor) -> None:
     """Add a layer's keys and values [key heads, tokens, d] of each segment to what is kept of it."""
     for held, segment in zip(kept, row.segments, strict=True):
         own = slice(segment.start, segment.end)
-        held.append((key[:, own].contiguous(), value[:, own].contiguous()))
+        held.append((_copy(key[:, own]), _copy(value[:, own])))
+
+
+def _copy(states: Tensor) -> Tensor:
+    """A copy in any case: a view would keep the whole row's tensor alive."""
+    return states.clone(memory_format=torch.contiguous_format)
 
 
 def _attend(

@@ -21,7 +21,7 @@ class _OnEngine(Strict):
     dtype: Dtype = "float32"
     threads: int | None = Field(None, ge=1, description="CPU threads a replica; by default the cores shared out")
     prefix_cache: ByteSize = Field(
-        ByteSize(256 << 20), ge=0, description="keys and values of recent prompts a replica keeps; 0 keeps none"
+        ByteSize(1 << 30), ge=0, description="keys and values of recent prompts a replica keeps; 0 keeps none"
     )
     compile: bool = Field(False, description="compile the model's layers: a slower start, somewhat faster scores")
     max_tokens: int | None = Field(None, ge=8, description="below what the model reads anyway")

@@ -131,7 +131,7 @@ class ChildProcess:
             oldest = min((pending.since for pending in self._pending.values()), default=loop.time())
             if loop.time() - self._last_heard > self._settings.hung_after_s:
                 return
-            if loop.time() - oldest > self._settings.batch_timeout_s * max(1, len(self._pending)):
+            if loop.time() - oldest > self._settings.batch_timeout_s:
                 return
 
     async def _receive(self) -> dict[str, Any]:
@@ -155,5 +155,7 @@ class ChildProcess:
             case {"kind": "done", "work": [tokens, bisections, memory_splits], "seconds": seconds}:
                 pending.answers.check()
                 pending.done.set_result(Batch(Work(tokens, bisections, memory_splits), seconds))
+                for other in self._pending.values():
+                    other.since = self._last_heard  # it begins only now
             case _:
                 raise ValueError("a message that cannot be understood")
