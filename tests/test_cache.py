@@ -35,15 +35,15 @@ class Counting:
 
     async def score(self, samples, deadline):
         self.asked += [s.responses[0][0].content for s in samples]
-        loop = asyncio.get_running_loop()
+        left_s = max(deadline - asyncio.get_running_loop().time(), 0)
         try:
-            await asyncio.sleep(min(self.delay_s, max(deadline - loop.time(), 0)))
+            await asyncio.sleep(min(self.delay_s, left_s))
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
         if isinstance(self.error, Overloaded):
             raise self.error
-        if loop.time() >= deadline:
+        if self.delay_s > left_s:  # decided before: a timer may fire a moment early
             return [DeadlineExceeded("late")] * len(samples)
         return [
             self.error or Score(values=((float(len(s.responses[0][0].content)),),), truncated=(False,)) for s in samples

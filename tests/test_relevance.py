@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from checkpoints import build_backbone
+from engines import compute
 from guerdon.domain.samples import Sample, assistant, user
 from guerdon.engines.settings import EngineSettings
 from guerdon.engines.tokenizer import ModelTokenizer
@@ -77,7 +78,7 @@ class Straight:
         self.engine = engine
 
     async def answer(self, queries, deadline):
-        return self.engine.compute(queries).answers
+        return compute(self.engine, queries).answers
 
 
 async def test_the_scorer_takes_the_branch_that_the_sample_asks_for(tmp_path):
