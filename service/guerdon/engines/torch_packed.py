@@ -18,7 +18,7 @@ from guerdon.engines.torch_loading import Loaded
 from guerdon.engines.torch_pass import Passed, pooled_index
 from guerdon.engines.torch_segments import SegmentAttention
 
-MIN_LANE_TOKENS, MAX_LANE_TOKENS = 512, 2048
+MIN_LANE_TOKENS, MAX_LANE_TOKENS = 128, 2048
 """A row of at least so many tokens is worth a lane of its own; one of so many keeps it as busy as a longer one."""
 
 
