@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -90,8 +91,8 @@ class _Client:
             self.bodies[index] = text
 
 
-async def _send(plan: dict[str, object]) -> dict[str, object]:
-    requests = [(path, body.encode(), after_s) for path, body, after_s in plan["requests"]]  # type: ignore[attr-defined]
+async def _send(plan: dict[str, Any]) -> dict[str, object]:
+    requests = [(path, body.encode(), after_s) for path, body, after_s in plan["requests"]]
     async with aiohttp.ClientSession(
         str(plan["url"]),
         headers={"Content-Type": "application/json"},

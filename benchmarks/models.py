@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -104,9 +105,10 @@ def _write(folder: Path, shape: Shape, seed: int) -> None:
         _say_rope_twice(folder / "config.json")
 
 
-def _decoder(shape: Shape) -> PreTrainedModel:
-    config = Qwen3Config(
-        vocab_size=WORDS + len(NAMED),
+def decoder_config(shape: Shape, vocabulary: int, **more: Any) -> Qwen3Config:
+    """A one-label decoder of a shape."""
+    return Qwen3Config(
+        vocab_size=vocabulary,
         hidden_size=shape.hidden,
         intermediate_size=shape.mlp,
         num_hidden_layers=shape.layers,
@@ -115,6 +117,14 @@ def _decoder(shape: Shape) -> PreTrainedModel:
         head_dim=shape.head_dim,
         max_position_embeddings=POSITIONS,
         num_labels=1,
+        **more,
+    )
+
+
+def _decoder(shape: Shape) -> PreTrainedModel:
+    config = decoder_config(
+        shape,
+        WORDS + len(NAMED),
         pad_token_id=WORDS,
         eos_token_id=WORDS + 1,
         bos_token_id=None,

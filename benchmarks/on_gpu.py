@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForSequenceClassification, Qwen3Config, Qwen3ForSequenceClassification
+from transformers import AutoModelForSequenceClassification, Qwen3ForSequenceClassification
 
 from benchmarks.arithmetic import flops
-from benchmarks.models import Shape
+from benchmarks.models import Shape, decoder_config
 from benchmarks.texts import Group, GroupShape, draw
 from guerdon.domain.queries import Query
 from guerdon.engines.settings import EngineSettings
@@ -154,18 +154,7 @@ def _padded(folder: Path, device: str, dtype: str, texts: list[list[list[int]]])
 
 
 def _write(shape: Shape, folder: Path, device: str, dtype: str) -> None:
-    config = Qwen3Config(
-        vocab_size=VOCABULARY,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.mlp,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        head_dim=shape.head_dim,
-        num_labels=1,
-        pad_token_id=0,
-        dtype=dtype,
-    )
+    config = decoder_config(shape, VOCABULARY, pad_token_id=0, dtype=dtype)
     with torch.device(device):
         model = Qwen3ForSequenceClassification._from_config(config, dtype=getattr(torch, dtype))
     model.save_pretrained(folder)

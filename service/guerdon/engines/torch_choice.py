@@ -32,7 +32,7 @@ def forward_pass(loaded: Loaded, *, prefix_cache_bytes: int = 0, compiled: bool 
             with torch.inference_mode(), loaded.adapted(loaded.trial_adapter):
                 for queries in (_trial(loaded), _trial(loaded)[:1]):
                     chosen(queries)
-        except Exception as error:
+        except Exception as error:  # compilers fail in ways of their own
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise NotServable(f"compile: torch cannot compile this model here ({reason})") from error
         chosen.forget()
