@@ -8,6 +8,10 @@ from guerdon.engines.prefix_store import Match, PrefixStore
 from guerdon.engines.prefix_trie import Row
 from guerdon.engines.torch_segments import Held
 
+WORTH_KNOWING = 64
+"""A known prefix of fewer tokens costs more, in pieces to keep and to attend to, than computing it again."""
+NOTHING: Match[Held] = Match(0, ())
+
 
 class KnownPrefixes:
     """One tree of known sequences per adapter, within a common limit in bytes. 0 keeps nothing."""
@@ -52,16 +56,24 @@ class KnownTree:
             self._trim()
 
     def match(self, sequences: Sequence[bytes], at_most: Sequence[int]) -> list[Match[Held]]:
-        """What is known of each sequence, up to so many of its tokens."""
+        """What is known of each sequence, up to so many of its tokens; nothing where that is too little."""
         with self._lock:
-            return [self._store.match(one, limit) for one, limit in zip(sequences, at_most, strict=True)]
+            return [self._of_use(one, limit) for one, limit in zip(sequences, at_most, strict=True)]
+
+    def _of_use(self, sequence: bytes, at_most: int) -> Match[Held]:
+        if at_most < WORTH_KNOWING:
+            return NOTHING
+        match = self._store.match(sequence, at_most)
+        return match if match.length >= WORTH_KNOWING else NOTHING
 
     def keep(self, sequences: Sequence[bytes], row: Row, kept: Sequence[Held]) -> None:
         """Put in what a row's segments computed."""
         with self._lock:
             self._bytes_per_token = sum(k[:, :1].nbytes + v[:, :1].nbytes for k, v in kept[0])
             done: set[int] = set()
-            for index, sequence in enumerate(sequences):
+            long = [i for i, sequence in enumerate(sequences) if len(sequence) >= WORTH_KNOWING * TOKEN_BYTES]
+            for index in long:
+                sequence = sequences[index]
                 for number in row.path(index):
                     if number not in done:
                         done.add(number)

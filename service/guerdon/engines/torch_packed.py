@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from guerdon.domain.queries import TOKEN_BYTES, Integers, Query, integers, shared_tokens
+from guerdon.engines import torch_known
 from guerdon.engines.prefix_trie import Row, pack, pack_apart
 from guerdon.engines.torch_attention import attending
 from guerdon.engines.torch_flex import FlexAttention
 from guerdon.engines.torch_heads import OwnHead
-from guerdon.engines.torch_known import KnownPrefixes
 from guerdon.engines.torch_loading import Loaded
 from guerdon.engines.torch_pass import Passed, pooled_index
 from guerdon.engines.torch_segments import SegmentAttention
@@ -32,7 +32,7 @@ class PackedPass:
         self._attention = FlexAttention if loaded.device.type == "cuda" else SegmentAttention
         self._own_head = OwnHead(loaded.model)
         self.shares_prefixes = loaded.causal
-        self._known = KnownPrefixes(prefix_cache_bytes if loaded.causal else 0)
+        self._known = torch_known.KnownPrefixes(prefix_cache_bytes if loaded.causal else 0)
 
     def groups(self, queries: Sequence[Query], max_tokens: int | None, lanes: int) -> list[list[int]]:
         """See `ForwardPass`. Sequences with a common prefix stay together as far as there is room."""
@@ -67,8 +67,7 @@ class PackedPass:
     def __call__(self, queries: Sequence[Query]) -> Passed:
         """See `ForwardPass`."""
         sequences = [query.token_ids for query in queries]
-        first = queries[0]
-        known = self._known.of(first.adapter) if self._needs_only_ends(first) else None
+        known = self._known.of(queries[0].adapter) if self._knowledge_helps(queries) else None
         matches = known.match(sequences, [self._pooled(query) for query in queries]) if known else []
         row = pack(sequences, [m.length for m in matches]) if self.shares_prefixes else pack_apart(sequences)
         pieces = {sequences[i][: m.length * TOKEN_BYTES]: m.pieces for i, m in enumerate(matches)}
@@ -85,9 +84,10 @@ class PackedPass:
         """See `ForwardPass`."""
         return self._known.clear()
 
-    def _needs_only_ends(self, query: Query) -> bool:
-        """Whether hidden states of a sequence's beginning are of no use to its answer."""
-        return not query.layers or query.pooling == "last"
+    def _knowledge_helps(self, queries: Sequence[Query]) -> bool:
+        """Whether sequences are long, and hidden states of their beginnings of no use to their answers."""
+        only_ends = not queries[0].layers or queries[0].pooling == "last"
+        return only_ends and any(query.length >= torch_known.WORTH_KNOWING for query in queries)
 
     def _answers(self, row: Row, queries: Sequence[Query]) -> Tensor:
         inputs = self._inputs(row, queries)
