@@ -28,6 +28,7 @@ from transformers import (
 from checkpoints import DECODERS, SLIDING_WINDOW, build_adapter
 from engines import compute
 from guerdon.domain.queries import Query
+from guerdon.engines import torch_known
 from guerdon.engines.prefix_trie import pack, pack_apart
 from guerdon.engines.settings import AdapterSettings, EngineSettings
 from guerdon.engines.torch_attention import Rule
@@ -35,6 +36,12 @@ from guerdon.engines.torch_engine import TorchEngine
 from guerdon.engines.torch_flex import FlexAttention
 from guerdon.engines.torch_segments import SegmentAttention
 from oracle import reference_reward
+
+
+@pytest.fixture(autouse=True)
+def short_prefixes_known(monkeypatch):
+    """Keys and values are kept however short the sequences are."""
+    monkeypatch.setattr(torch_known, "WORTH_KNOWING", 1)
 
 
 def engine_of(folder, **options):
@@ -108,6 +115,18 @@ def test_without_a_prefix_cache_nothing_is_kept(checkpoint):
     engine = engine_of(checkpoint("qwen3"), prefix_cache_bytes=0)
     first, second = Query.of(range(5, 45)), Query.of([*range(5, 44), 50])
     assert [compute(engine, [query]).work.tokens for query in (first, second)] == [40, 40]
+
+
+def test_short_prefixes_are_computed_again(checkpoint, monkeypatch):
+    """What is known is used from 64 tokens on; below that, keeping it would cost more than it saves."""
+    monkeypatch.undo()
+    folder = checkpoint("qwen3")
+    engine = engine_of(folder, prefix_cache_bytes=1 << 24)
+    prompt = tuple(5 + at % 50 for at in range(64))
+    sequences = [(*prompt, 7), (*prompt, 8), (*prompt[:63], 60), (*prompt[:40], 7), (*prompt[:40], 8)]
+    done = [compute(engine, [Query.of(one)]) for one in sequences]
+    assert [one.work.tokens for one in done] == [65, 1, 64, 41, 41]
+    assert_right([one.answers[0] for one in done], sequences, folder)
 
 
 @pytest.mark.parametrize("room", [1_000, 20_000, 100_000])

@@ -61,6 +61,19 @@ def windows_told() -> Iterator[set[int | None]]:
         _windows.reset(token)
 
 
+@torch.library.custom_op("guerdon::attend", mutates_args=())
+def _opaque(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None, softcap: float | None
+) -> Tensor:
+    """What a compiled layer calls: it is compiled around our attention in one piece, and sees nothing of it."""
+    return _current.get()(query, key, value, Rule(scale, window, softcap)).contiguous()
+
+
+@_opaque.register_fake
+def _(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
+    return query.new_empty(query.shape[1], query.shape[0], value.shape[-1])
+
+
 def _attend(
     module: nn.Module,
     query: Tensor,
@@ -75,16 +88,13 @@ def _attend(
     beyond = [name for name in BEYOND if more.get(name) is not None]
     if beyond:
         raise TypeError(f"packed attention knows no {beyond[0]}")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if torch.compiler.is_compiling():
+        return _opaque(query[0], key[0], value[0], scale, sliding_window, softcap).unsqueeze(0), None
     if (told := _windows.get()) is not None:
         told.add(sliding_window)
-    rule = Rule(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
+    rule = Rule(scale, sliding_window, softcap)
     return _current.get()(query[0], key[0], value[0], rule).unsqueeze(0), None
 
 
 AttentionInterface.register(PACKED, _attend)
-
-
-def hide_from_compiler() -> None:
-    """Compiled layers are to leave our attention as it is."""
-    hidden: Any = torch.compiler.disable
-    AttentionInterface.register(PACKED, hidden(_attend))

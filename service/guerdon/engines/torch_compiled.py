@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from guerdon.domain.errors import NotServable
-from guerdon.engines.torch_attention import hide_from_compiler
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +19,6 @@ def compile_layers(base: nn.Module) -> None:
     stacks = [module for module in base.modules() if isinstance(module, nn.ModuleList)]
     if not stacks:
         raise NotServable(f"compile: {type(base).__name__} has no stack of layers to compile")
-    hide_from_compiler()
     torch._dynamo.config.recompile_limit = 64
     # Lanes run with fewer threads than the first pass, for which the code is made.
     torch._inductor.config.cpp.dynamic_threads = True
