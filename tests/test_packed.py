@@ -325,12 +325,13 @@ def test_out_of_memory_halves_the_batch_and_is_remembered(checkpoint):
     assert ran.stdout == "ok\n", ran.stderr
 
 
-def test_a_compiled_model_gives_the_same_rewards(checkpoint):
-    """With ``compile``, in rows of many lengths, side by side and alone."""
+def test_a_compiled_model_gives_the_same_rewards(checkpoint, monkeypatch):
+    """With ``compile``, in rows of many lengths, side by side and alone; nothing is compiled after the load."""
     folder = checkpoint("qwen3")
     engine = engine_of(folder, compile=True, threads=2, prefix_cache_bytes=1 << 20)
+    monkeypatch.setattr(torch._dynamo.config, "error_on_recompile", True)
     for seed in range(4):
-        sequences = grouped(seed, prompt=(3, 200), response=(2, 90))
+        sequences = grouped(seed, groups=1 + seed, prompt=(3, 200), response=(2, 90))
         assert_right(compute(engine, [Query.of(one) for one in sequences]).answers, sequences, folder)
 
 

@@ -23,15 +23,21 @@ TOLERANCES = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 (positions that it takes from elsewhere, a bias of its own on attention) is further off than that by far."""
 
 
-def forward_pass(loaded: Loaded, *, prefix_cache_bytes: int = 0, compiled: bool = False) -> ForwardPass:
-    """The best way to run the model that is right. Raises NotServable where it cannot be compiled as wanted."""
+def forward_pass(
+    loaded: Loaded, *, prefix_cache_bytes: int = 0, compiled: bool = False, threads: int = 1
+) -> ForwardPass:
+    """The best way to run the model that is right. Raises NotServable where it cannot be compiled as wanted.
+
+    It is compiled for every number of threads that is a share of ``threads``.
+    """
     chosen = choose_pass(loaded, prefix_cache_bytes=prefix_cache_bytes)
     if compiled:
         compile_layers(loaded.base)
         try:
             with torch.inference_mode(), loaded.adapted(loaded.trial_adapter):
-                for queries in (_trial(loaded), _trial(loaded)[:1]):
-                    chosen(queries)
+                for share in sorted({threads // lanes for lanes in range(1, threads + 1)}):
+                    torch.set_num_threads(share)
+                    chosen(_trial(loaded))
         except Exception as error:  # compilers fail in ways of their own
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise NotServable(f"compile: torch cannot compile this model here ({reason})") from error

@@ -34,7 +34,7 @@ class TorchEngine:
         self._loaded = load_model(settings)
         threads = settings.threads or torch.get_num_threads()
         self._pass = forward_pass(
-            self._loaded, prefix_cache_bytes=settings.prefix_cache_bytes, compiled=settings.compile
+            self._loaded, prefix_cache_bytes=settings.prefix_cache_bytes, compiled=settings.compile, threads=threads
         )
         several = self._pass.side_by_side and self._loaded.device.type == "cpu"
         self._lane_count = threads if several else 1
