@@ -187,6 +187,15 @@ WORKLOADS = (
         rounds=1,
     ),
     Workload(
+        name="bf16-unshared",
+        title="nothing shared, 512 tokens each, in bfloat16",
+        stage="bf16",
+        shape=GroupShape(prompt=256, responses=1, shortest=256, longest=256),
+        groups=10,
+        systems={"guerdon": 1.0, "vllm": 1.0, "infinity": 0.5},
+        rounds=2,
+    ),
+    Workload(
         name="small",
         title="32 tokens on a 3.2 M-parameter model, one at a time",
         stage="small",
