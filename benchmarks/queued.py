@@ -16,8 +16,10 @@ from benchmarks.systems import Place
 from benchmarks.texts import Group, GroupShape, draw
 
 SIZES = (1_000, 10_000, 100_000)
-RESPONSES = 1_000
-"""Of one request, so that a hundred requests queue a hundred thousand responses."""
+RESPONSES = 100
+"""Of one request: ten requests under way at a time are a queue of a thousand responses."""
+FEWEST = 20_000
+"""So many responses at least are asked for, however short the queue."""
 SHAPE = GroupShape(prompt=8, responses=RESPONSES, shortest=4, longest=12)
 SAMPLE_EVERY_S = 0.05
 
@@ -48,21 +50,23 @@ def measure_queued(root: Path, scale: float) -> list[dict[str, Any]]:
 
 
 def _measured(system: Guerdon, server: Server, size: int) -> dict[str, Any]:
-    groups = draw(SHAPE, max(1, size // RESPONSES), f"queued {size}")
-    drive(server.url, _requests(system, draw(SHAPE, 1, f"warming {size}")))
+    under_way = size // RESPONSES
+    groups = draw(SHAPE, max(size, FEWEST) // RESPONSES, f"queued {size}")
+    drive(server.url, _requests(system, draw(SHAPE, under_way, f"warming {size}")[:100]), concurrency=under_way)
     before = _resident(server)
     with _watched(server) as peak:
-        answers = drive(server.url, _requests(system, groups))
+        answers = drive(server.url, _requests(system, groups), concurrency=under_way)
     rewarded = sum(len(system.rewards(body)) for body in answers.bodies)
-    say(f"  {rewarded} responses in {answers.seconds:.1f} s")
+    say(f"  a queue of {size}: {rewarded} responses in {answers.seconds:.1f} s")
     return {
-        "queued_responses": rewarded,
-        "requests": len(groups),
+        "queued_responses": size,
+        "requests_under_way": under_way,
+        "responses": rewarded,
         "seconds": answers.seconds,
         "responses_per_s": rewarded / answers.seconds,
         "gateway_MiB_before": before.gateway / 2**20,
         "gateway_MiB_most": peak.gateway / 2**20,
-        "gateway_bytes_per_queued": max(0.0, (peak.gateway - before.gateway) / rewarded),
+        "gateway_bytes_per_queued": max(0.0, (peak.gateway - before.gateway) / size),
         "worker_MiB_most": peak.worker / 2**20,
     }
 

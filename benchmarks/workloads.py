@@ -100,7 +100,17 @@ STAGES = (
             Padded(),
         ),
     ),
-    Stage(name="encoder", model="encoder", systems=(Guerdon(), Vllm(caches=None), Infinity(), Padded())),
+    Stage(
+        name="encoder",
+        model="encoder",
+        systems=(
+            Guerdon(),
+            Guerdon(name="guerdon-compiled", configure=compiled_model),
+            Vllm(caches=None),
+            Infinity(),
+            Padded(),
+        ),
+    ),
     Stage(name="hits", model="small", systems=(Guerdon(stores=True), Echo())),
     Stage(
         name="ensembles",
@@ -258,6 +268,7 @@ WORKLOADS = (
         shape=RL_GROUP,
         groups=10,
         systems={"five-heads": 1.0, "one-head": 1.0},
+        rounds=7,
     ),
     Workload(
         name="models",

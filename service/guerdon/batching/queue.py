@@ -94,6 +94,8 @@ class Queue:
         Mates are those that share at least half of their tokens with it. Unless the engine ``shares`` the work on
         common prefixes, there are none.
         """
+        if self._fits_whole(settings):
+            return self._take_all()
         room = Room(settings, shares=shares)
         taken: list[Entry] = []
         while self._entries:
@@ -106,6 +108,18 @@ class Queue:
                 break
             if shares:
                 taken += self._take_mates(oldest.query, room)
+        return taken
+
+    def _fits_whole(self, settings: BatchSettings) -> bool:
+        """Whether there is room for all that waits, whatever it shares."""
+        few = len(self._entries) <= settings.max_batch_items and self.tokens <= settings.max_batch_tokens
+        return few and not any(entry.suspect for entry in self._entries.values())
+
+    def _take_all(self) -> list[Entry]:
+        taken = list(self._entries.values())
+        self._entries.clear()
+        self._index = PrefixIndex()
+        self.tokens = 0
         return taken
 
     def _take_mates(self, query: Query, room: Room) -> list[Entry]:
