@@ -41,7 +41,7 @@ from oracle import reference_reward
 @pytest.fixture(autouse=True)
 def short_prefixes_known(monkeypatch):
     """Keys and values are kept however short the sequences are."""
-    monkeypatch.setattr(torch_known, "WORTH_KNOWING", 1)
+    monkeypatch.setattr(torch_known, "worth_knowing", lambda width: 1)
 
 
 def engine_of(folder, **options):
@@ -300,7 +300,7 @@ from guerdon.domain.queries import Query
 from guerdon.engines.settings import AdapterSettings, EngineSettings
 from guerdon.engines.torch_engine import TorchEngine
 
-engine = TorchEngine(EngineSettings(folder=sys.argv[1], device="cpu", threads=1))
+engine = TorchEngine(EngineSettings(folder=sys.argv[1], device="cpu", threads=1, prefix_cache_bytes=int(sys.argv[2])))
 random.seed(0)
 queries = [Query.of([random.randrange(5, 55) for _ in range(500)]) for _ in range(160)]
 alone = np.array([compute(engine, [query]).answers[0] for query in queries])
@@ -316,23 +316,41 @@ print("ok" if 1 < len(splits) < 5 else splits)
 """
 
 
-def test_out_of_memory_halves_the_batch_and_is_remembered(checkpoint):
+@pytest.mark.parametrize("prefix_cache_bytes", [0, 1 << 22])
+def test_out_of_memory_halves_the_batch_and_is_remembered(prefix_cache_bytes, checkpoint):
     """Under a real limit, a batch that does not fit is halved until it does, with the same scores; the next fits."""
     ran = subprocess.run(
-        [sys.executable, "-c", OUT_OF_MEMORY, str(checkpoint("llama"))],
+        [sys.executable, "-c", OUT_OF_MEMORY, str(checkpoint("llama")), str(prefix_cache_bytes)],
         capture_output=True, text=True, cwd=Path(__file__).parent, check=False,
     )  # fmt: skip
     assert ran.stdout == "ok\n", ran.stderr
 
 
-def test_a_compiled_model_gives_the_same_rewards(checkpoint, monkeypatch):
+@pytest.mark.parametrize("architecture", ["qwen3", "gemma2", "deberta-v2"])
+def test_a_compiled_model_gives_the_same_rewards(architecture, checkpoint, monkeypatch):
     """With ``compile``, in rows of many lengths, side by side and alone; nothing is compiled after the load."""
-    folder = checkpoint("qwen3")
+    folder = checkpoint(architecture)
     engine = engine_of(folder, compile=True, threads=2, prefix_cache_bytes=1 << 20)
     monkeypatch.setattr(torch._dynamo.config, "error_on_recompile", True)
     for seed in range(4):
         sequences = grouped(seed, groups=1 + seed, prompt=(3, 200), response=(2, 90))
         assert_right(compute(engine, [Query.of(one) for one in sequences]).answers, sequences, folder)
+    for sequences in ([(7,)], [(7,), (8,)], [(7, 8, 9)], [(7, 8, 9)], [(7, 8, 9), (7, 8, 10)]):  # of one new token, too
+        assert_right(compute(engine, [Query.of(one) for one in sequences]).answers, sequences, folder)
+
+
+def test_compiled_adapters_are_all_compiled_at_load(checkpoint, tmp_path, monkeypatch):
+    """The base and each adapter give their own rewards, without another word of the compiler."""
+    base = checkpoint("llama")
+    adapters = {name: build_adapter(base, tmp_path / name, seed=seed) for seed, name in enumerate(("x", "y"), 1)}
+    named = tuple(AdapterSettings(name=name, folder=str(folder)) for name, folder in adapters.items())
+    engine = engine_of(base, adapters=named, compile=True, threads=1)
+    monkeypatch.setattr(torch._dynamo.config, "error_on_recompile", True)
+    for name in ("", "x", "y"):
+        for one in ((5, 6, 7), (5,), tuple(range(5, 40))):
+            answer = compute(engine, [Query.of(one, adapter=name)]).answers[0]
+            right = reference_reward(base, one, adapter=adapters.get(name))
+            assert answer == pytest.approx(right, rel=2e-5, abs=2e-5)
 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "bert", "deberta-v2"])

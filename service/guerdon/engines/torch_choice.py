@@ -1,7 +1,7 @@
 """Chooses how a model's forward passes are made: packed where that gives the same answers, else padded."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,17 +32,36 @@ def forward_pass(
     """
     chosen = choose_pass(loaded, prefix_cache_bytes=prefix_cache_bytes)
     if compiled:
-        compile_layers(loaded.base)
         try:
-            with torch.inference_mode(), loaded.adapted(loaded.trial_adapter):
-                for share in sorted({threads // lanes for lanes in range(1, threads + 1)}):
-                    torch.set_num_threads(share)
-                    chosen(_trial(loaded))
+            with torch.inference_mode():
+                _compile(loaded, chosen, threads)
+        except NotServable:
+            raise
         except Exception as error:  # compilers fail in ways of their own
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise NotServable(f"compile: torch cannot compile this model here ({reason})") from error
         chosen.forget()
     return chosen
+
+
+def _compile(loaded: Loaded, chosen: ForwardPass, threads: int) -> None:
+    """Compile the layers, and run all that they are compiled for anew. Raises ValueError where answers change."""
+    plain = {}
+    for adapter in loaded.served:
+        with loaded.adapted(adapter):
+            plain[adapter] = chosen(_trial(loaded, adapter)).answers
+    compile_layers(loaded.base)
+    for adapter in loaded.served:
+        several = _trial(loaded, adapter)
+        lone = _queries(loaded, [[token] for token in _some_tokens(loaded)[:2]], adapter)
+        with loaded.adapted(adapter):
+            for share in sorted({threads // lanes for lanes in range(1, threads + 1)}):
+                torch.set_num_threads(share)
+                chosen.forget()
+                _compare(chosen(several).answers, plain[adapter])
+                for queries in (several[:1], lone[:1], lone):  # a length of 1 is compiled for by itself
+                    chosen.forget()
+                    chosen(queries)
 
 
 def choose_pass(loaded: Loaded, *, prefix_cache_bytes: int = 0) -> ForwardPass:
@@ -60,7 +79,7 @@ def choose_pass(loaded: Loaded, *, prefix_cache_bytes: int = 0) -> ForwardPass:
         return PaddedPass(loaded)
     usual = loaded.model.config._attn_implementation
     try:
-        with torch.inference_mode(), loaded.adapted(loaded.trial_adapter):
+        with torch.inference_mode(), loaded.adapted(loaded.served[0]):
             packed = _proven(loaded, prefix_cache_bytes)
     except Exception as error:  # whatever it is, this model is not made for packing
         loaded.model.set_attn_implementation(usual)
@@ -72,7 +91,7 @@ def choose_pass(loaded: Loaded, *, prefix_cache_bytes: int = 0) -> ForwardPass:
 
 def _proven(loaded: Loaded, prefix_cache_bytes: int) -> PackedPass:
     """A packed pass that answers as the model does alone. Raises whatever shows that there is none."""
-    queries, padded = _trial(loaded), PaddedPass(loaded)
+    queries, padded = _trial(loaded, loaded.served[0]), PaddedPass(loaded)
     alone = torch.cat([padded([query]).answers for query in queries])
     loaded.model.set_attn_implementation(PACKED)
     packed = PackedPass(loaded, prefix_cache_bytes=prefix_cache_bytes)
@@ -111,11 +130,19 @@ def _has_window(config: Any) -> bool:
     return any(windows) and getattr(config, "use_sliding_window", True) is not False
 
 
-def _trial(loaded: Loaded) -> list[Query]:
+def _trial(loaded: Loaded, adapter: str) -> list[Query]:
     """A few short sequences, some with a common prefix."""
+    ids = _some_tokens(loaded)
+    parts = [ids[:20], ids[:20] + ids[30:41], ids[:20] + ids[45:50], ids[:9] + ids[5:12], ids[50:53]]
+    return _queries(loaded, parts, adapter)
+
+
+def _some_tokens(loaded: Loaded) -> list[int]:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(1, loaded.vocabulary, (64,), generator=generator).tolist()
-    ids = [token for token in ids if token != loaded.pad_id]
+    return [token for token in ids if token != loaded.pad_id]
+
+
+def _queries(loaded: Loaded, parts: Sequence[Sequence[int]], adapter: str) -> list[Query]:
     layers = () if loaded.classifies else (-1,)
-    parts = [ids[:20], ids[:20] + ids[30:41], ids[:20] + ids[45:50], ids[:9] + ids[5:12], ids[50:53]]
-    return [Query.of(part, layers=layers, adapter=loaded.trial_adapter) for part in parts]
+    return [Query.of(part, layers=layers, adapter=adapter) for part in parts]

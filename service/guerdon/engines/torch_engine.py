@@ -66,12 +66,11 @@ class TorchEngine:
     def _isolated(self, indexes: Sequence[int], queries: Sequence[Query], deliver: Deliver) -> None:
         """Deliver answers, with a failing batch halved until the query that spoils it stands alone."""
         failure = self._attempted(indexes, queries, deliver)
+        if failure is not None and failure.starved and self._pass.forget():
+            failure = self._attempted(indexes, queries, deliver)
         if failure is None:
             return
         starved = failure.starved
-        if starved and self._pass.forget():
-            self._isolated(indexes, queries, deliver)
-            return
         if len(indexes) == 1:
             self._done(indexes, [failure.answer], [0], Work(0), deliver)
             return

@@ -8,15 +8,27 @@ from guerdon.engines.prefix_store import Match, PrefixStore
 from guerdon.engines.prefix_trie import Row
 from guerdon.engines.torch_segments import Held
 
-WORTH_KNOWING = 64
-"""A known prefix of fewer tokens costs more, in pieces to keep and to attend to, than computing it again."""
+FEWEST, MOST, WORTH = 16, 64, 1 << 22
 NOTHING: Match[Held] = Match(0, ())
 
 
-class KnownPrefixes:
-    """One tree of known sequences per adapter, within a common limit in bytes. 0 keeps nothing."""
+def worth_knowing(width: int) -> int:
+    """How many tokens a known prefix must have, in a model of this width, to be of use.
 
-    def __init__(self, max_bytes: int) -> None:
+    To keep and to attend to pieces takes about the same time whatever they hold; to compute tokens again takes
+    tokens x width^2. They are level near 64 tokens of a model 256 wide.
+    """
+    return min(MOST, max(FEWEST, WORTH // width**2))
+
+
+class KnownPrefixes:
+    """One tree of known sequences per adapter, within a common limit in bytes. 0 keeps nothing.
+
+    Sequences of fewer tokens than ``fewest`` are not kept, nor matches of fewer used.
+    """
+
+    def __init__(self, max_bytes: int, *, fewest: int) -> None:
+        self.fewest = fewest
         self._max_bytes = max_bytes
         self._trees: dict[str, KnownTree] = {}
         self._lock = Lock()
@@ -27,7 +39,7 @@ class KnownPrefixes:
             return None
         with self._lock:
             if adapter not in self._trees:
-                self._trees[adapter] = KnownTree(self._max_bytes)
+                self._trees[adapter] = KnownTree(self._max_bytes, fewest=self.fewest)
                 for tree in self._trees.values():
                     tree.limit(self._max_bytes // len(self._trees))
             return self._trees[adapter]
@@ -35,7 +47,7 @@ class KnownPrefixes:
     def clear(self) -> bool:
         """Forget everything; whether there was anything."""
         with self._lock:
-            held = bool(self._trees)
+            held = any(tree.tokens for tree in self._trees.values())
             self._trees.clear()
             return held
 
@@ -43,11 +55,16 @@ class KnownPrefixes:
 class KnownTree:
     """Known prefixes of one model with one adapter. Safe for threads."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self, max_bytes: int, *, fewest: int) -> None:
+        self._max_bytes, self._fewest = max_bytes, fewest
         self._bytes_per_token = 0
         self._store: PrefixStore[Held] = PrefixStore(0, _view, _own)
         self._lock = Lock()
+
+    @property
+    def tokens(self) -> int:
+        """How many are known."""
+        return self._store.tokens
 
     def limit(self, max_bytes: int) -> None:
         """Change how much is kept."""
@@ -61,17 +78,17 @@ class KnownTree:
             return [self._of_use(one, limit) for one, limit in zip(sequences, at_most, strict=True)]
 
     def _of_use(self, sequence: bytes, at_most: int) -> Match[Held]:
-        if at_most < WORTH_KNOWING:
+        if at_most < self._fewest:
             return NOTHING
         match = self._store.match(sequence, at_most)
-        return match if match.length >= WORTH_KNOWING else NOTHING
+        return match if match.length >= self._fewest else NOTHING
 
     def keep(self, sequences: Sequence[bytes], row: Row, kept: Sequence[Held]) -> None:
         """Put in what a row's segments computed."""
         with self._lock:
             self._bytes_per_token = sum(k[:, :1].nbytes + v[:, :1].nbytes for k, v in kept[0])
             done: set[int] = set()
-            long = [i for i, sequence in enumerate(sequences) if len(sequence) >= WORTH_KNOWING * TOKEN_BYTES]
+            long = [i for i, sequence in enumerate(sequences) if len(sequence) >= self._fewest * TOKEN_BYTES]
             for index in long:
                 sequence = sequences[index]
                 for number in row.path(index):

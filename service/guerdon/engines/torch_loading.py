@@ -41,6 +41,7 @@ class Loaded:
 
     ``causal``: no token sees what follows it. ``first_position`` is the number of the first position where the model
     does not count from 0. ``pad_to_skip`` is left out when the pooled token is looked for.
+    ``served`` are the adapters that queries may name, the empty one being the base alone.
     """
 
     model: PreTrainedModel
@@ -56,7 +57,7 @@ class Loaded:
     first_position: int
     reads_type_ids: bool
     adapters: Adapters | None = None
-    trial_adapter: str = ""
+    served: tuple[str, ...] = ("",)
 
     def adapted(self, adapter: str) -> AbstractContextManager[Any]:
         """While the block runs, the model is the base with this adapter; empty is the base alone."""
@@ -98,7 +99,7 @@ def _loaded(settings: EngineSettings) -> Loaded:
         reads_type_ids="token_type_ids" in inspect.signature(model.forward).parameters
         and getattr(model.config, "type_vocab_size", 0) > 1,
         adapters=adapters,
-        trial_adapter="" if settings.serves_base else settings.adapters[0].name,
+        served=(*([""] if settings.serves_base else []), *(adapter.name for adapter in settings.adapters)),
     )
 
 

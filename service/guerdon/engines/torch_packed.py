@@ -32,7 +32,9 @@ class PackedPass:
         self._attention = FlexAttention if loaded.device.type == "cuda" else SegmentAttention
         self._own_head = OwnHead(loaded.model)
         self.shares_prefixes = loaded.causal
-        self._known = torch_known.KnownPrefixes(prefix_cache_bytes if loaded.causal else 0)
+        self._known = torch_known.KnownPrefixes(
+            prefix_cache_bytes if loaded.causal else 0, fewest=torch_known.worth_knowing(loaded.width)
+        )
 
     def groups(self, queries: Sequence[Query], max_tokens: int | None, lanes: int) -> list[list[int]]:
         """See `ForwardPass`. Sequences with a common prefix stay together as far as there is room."""
@@ -87,7 +89,7 @@ class PackedPass:
     def _knowledge_helps(self, queries: Sequence[Query]) -> bool:
         """Whether sequences are long, and hidden states of their beginnings of no use to their answers."""
         only_ends = not queries[0].layers or queries[0].pooling == "last"
-        return only_ends and any(query.length >= torch_known.WORTH_KNOWING for query in queries)
+        return only_ends and any(query.length >= self._known.fewest for query in queries)
 
     def _answers(self, row: Row, queries: Sequence[Query]) -> Tensor:
         inputs = self._inputs(row, queries)
