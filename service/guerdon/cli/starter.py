@@ -59,7 +59,7 @@ scorers:
     dtype: float32              # float32, bfloat16 or float16; a CPU may compute in float32
     #: threads: 4               # CPU threads a replica; by default the cores are shared out
     prefix_cache: 1GiB          # keys and values of recent prompts a replica keeps (decoders only); 0 keeps none
-    compile: false              # have torch compile the layers: needs a C++ compiler, starts slower, scores faster
+    compile: false              # have torch compile the layers: needs a C++ compiler, starts later, scores faster
     #: max_tokens: 512          # less than the model reads anyway
     truncation: error           # a prompt and response that are too long: error, or left (drop the beginning)
     tokenizer: file             # file: tokenizer.json as it is; transformers (the default): as transformers reads it
