@@ -56,10 +56,16 @@ def parse(written: Mapping[str, Any], source: str) -> Config:
         return Config.model_validate(written)
     except ValidationError as error:
         faults = [
-            f"{path_of(_written_path(fault['loc'])) or 'configuration'}: {fault['msg'].removeprefix('Value error, ')}"
+            f"{path_of(_written_path(fault['loc'])) or 'configuration'}: {_said(fault)}"
             for fault in error.errors(include_url=False, include_input=False)
         ]
         raise NotServable(f"{source}:\n  " + "\n  ".join(faults)) from error
+
+
+def _said(fault: Mapping[str, Any]) -> str:
+    if fault["type"] in ("byte_size", "byte_size_unit"):
+        return "a size is needed, such as 512MiB or 0"
+    return str(fault["msg"]).removeprefix("Value error, ")
 
 
 def _written_path(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
