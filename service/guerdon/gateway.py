@@ -1,67 +1,20 @@
 """Answers requests: asks every member's scorer, and combines what they say into rewards."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
-from guerdon.aggregation import Aggregation, Calibration, aggregate, std
+from guerdon.aggregation import Aggregation
 from guerdon.domain import trace
 from guerdon.domain.errors import ServiceError, UnknownModel, UnusableField
-from guerdon.domain.events import Failed, Rewarded
+from guerdon.domain.events import Failed, Missing, Rewarded
 from guerdon.domain.ports import Record, Stage
 from guerdon.domain.samples import OPTIONAL_FIELDS, Sample
-from guerdon.domain.scores import Outcome, Score
-
-NO_MEMBERS: Mapping[str, float] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """One head of one scorer, under the name that callers see."""
-
-    name: str
-    scorer: str
-    head: int
-    calibration: Calibration | None = None
-    uses: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """Something callers can name: a scorer, one of its heads, or an ensemble of members.
-
-    ``aggregation`` is the ensemble's default; None means that the single member's raw score is the reward.
-    """
-
-    name: str
-    kind: str
-    members: tuple[Member, ...]
-    revision: str
-    aggregation: Aggregation | None = None
-    max_tokens: int | None = None
-
-    @property
-    def uses(self) -> frozenset[str]:
-        """Optional fields of a sample that at least one member makes use of."""
-        return frozenset().union(*(member.uses for member in self.members))
-
-
-class Reward(NamedTuple):
-    """What the caller gets for one response. ``std`` and ``members`` only where there is an ensemble.
-
-    A tuple, as there is one for every response: a frozen dataclass takes three times as long to make.
-    """
-
-    value: float
-    std: float | None = None
-    members: Mapping[str, float] = NO_MEMBERS
-    members_raw: Mapping[str, float] = NO_MEMBERS
-    truncated: bool = False
-    cached: bool = False
-    tokens: int = 0
+from guerdon.domain.scores import Outcome
+from guerdon.ensemble import Model, Reward, rewards_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +23,7 @@ class Rewards:
 
     model: Model
     aggregation: Aggregation | None
+    degrades: bool
     samples: list[list[Reward | ServiceError]]
 
 
@@ -89,30 +43,44 @@ class Gateway:
         return model
 
     async def score(
-        self, name: str, samples: Sequence[Sample], *, aggregation: Aggregation | None = None, deadline: float
+        self,
+        name: str,
+        samples: Sequence[Sample],
+        *,
+        aggregation: Aggregation | None = None,
+        degrade: bool | None = None,
+        deadline: float,
     ) -> Rewards:
         """Rewards for every response of every sample.
 
-        ``aggregation`` overrides the ensemble's own. Raises ServiceError where the request as a whole
+        ``aggregation`` and ``degrade`` override the ensemble's own. Raises ServiceError where the request as a whole
         cannot be answered; what is wrong with one response stands in its place.
         """
         model = self.model(name)
-        _refuse_unusable(model, samples, aggregation)
-        how = aggregation or model.aggregation
+        how = _fitted(model, aggregation, degrade)
+        _refuse_unusable(model, samples)
+        degrades = model.degrades if degrade is None else degrade
         pointwise = [sample.pointwise() for sample in samples]
-        outcomes = await self._ask(model, [part for parts in pointwise for part in parts], deadline)
+        outcomes = await self._ask(model, [part for parts in pointwise for part in parts], deadline, degrades)
         with trace.timed("aggregate"):
-            rewards = [_reward(model, how, row) for row in zip(*outcomes, strict=True)]
-            self._tell(model, rewards)
-            given = iter(rewards)
-            return Rewards(model=model, aggregation=how, samples=[list(islice(given, len(p))) for p in pointwise])
+            rows = zip(*outcomes, strict=True)
+            rewards = [rewards_of(model, how, list(islice(rows, len(p))), degrade=degrades) for p in pointwise]
+            self._tell(model, [reward for row in rewards for reward in row])
+            return Rewards(model=model, aggregation=how, degrades=degrades, samples=rewards)
 
-    async def _ask(self, model: Model, samples: Sequence[Sample], deadline: float) -> list[list[Outcome]]:
-        """Outcomes of all members in their order, each scorer asked once."""
+    async def _ask(
+        self, model: Model, samples: Sequence[Sample], deadline: float, degrades: bool
+    ) -> list[list[Outcome]]:
+        """Outcomes of all members in their order, each scorer asked once.
+
+        Where rewards may do without a member, what is wrong with all of its answers is its outcome for each sample.
+        """
         uses = {member.scorer: member.uses for member in model.members}
         asked = {
             name: self._scorers[name].score([s.only(used) for s in samples], deadline) for name, used in uses.items()
         }
+        if degrades:
+            asked = {name: _forgiven(answer, len(samples)) for name, answer in asked.items()}
         outcomes = await _all(asked)
         return [outcomes[member.scorer] for member in model.members]
 
@@ -121,6 +89,8 @@ class Gateway:
         if given:
             spreads = [reward.std for reward in given if reward.std is not None]
             self._record(Rewarded(model.name, [reward.value for reward in given], spreads))
+            for member, count in Counter(member for reward in given for member in reward.missing).items():
+                self._record(Missing(model.name, member, count))
         if len(given) < len(rewards):
             for error in rewards:
                 if isinstance(error, ServiceError):
@@ -139,45 +109,30 @@ async def _all(asked: Mapping[str, Coroutine[Any, Any, list[Outcome]]]) -> dict[
     return {name: task.result() for name, task in tasks.items()}
 
 
-def _reward(model: Model, how: Aggregation | None, outcomes: Sequence[Outcome]) -> Reward | ServiceError:
-    """One response's reward from its members' outcomes. A member that failed fails it."""
-    scores: list[Score] = []
-    for outcome in outcomes:
-        if isinstance(outcome, ServiceError):
-            return outcome
-        scores.append(outcome)
-    return _single(model.members[0], scores[0]) if how is None else _combined(model, how, scores)
+async def _forgiven(asked: Coroutine[Any, Any, list[Outcome]], count: int) -> list[Outcome]:
+    """The outcomes; the same error for each sample where they could not be had as a whole."""
+    try:
+        return await asked
+    except ServiceError as error:
+        return [error] * count
 
 
-def _single(member: Member, score: Score) -> Reward:
-    """The member's raw score."""
-    return Reward(
-        value=score.values[0][member.head], truncated=score.truncated[0], cached=score.cached, tokens=score.tokens
-    )
+def _fitted(model: Model, aggregation: Aggregation | None, degrade: bool | None) -> Aggregation | None:
+    """The aggregation to use. Raises UnusableField where it does not go with the model."""
+    if model.aggregation is None:
+        for field, given in (("aggregation", aggregation), ("on_member_failure", degrade)):
+            if given is not None:
+                raise UnusableField(f"{model.name} is a single scorer: it has nothing to aggregate", field=field)
+        return None
+    if aggregation is None:
+        return model.aggregation
+    try:
+        return aggregation.fitted(model.names)
+    except ValueError as error:
+        raise UnusableField(f"aggregation: {error}", field="aggregation") from error
 
 
-def _combined(model: Model, how: Aggregation, scores: Sequence[Score]) -> Reward:
-    raw, members, tokens = {}, {}, {}
-    for member, score in zip(model.members, scores, strict=True):
-        value = score.values[0][member.head]
-        raw[member.name] = value
-        members[member.name] = member.calibration.apply(value) if member.calibration else value
-        tokens[member.scorer] = score.tokens
-    values = list(members.values())
-    return Reward(
-        value=aggregate(values, how),
-        std=std(values, how.ddof),
-        members=members,
-        members_raw=raw,
-        truncated=any(score.truncated[0] for score in scores),
-        cached=all(score.cached for score in scores),
-        tokens=sum(tokens.values()),
-    )
-
-
-def _refuse_unusable(model: Model, samples: Sequence[Sample], aggregation: Aggregation | None) -> None:
-    if aggregation is not None and model.aggregation is None:
-        raise UnusableField(f"{model.name} is a single scorer: it has nothing to aggregate", field="aggregation")
+def _refuse_unusable(model: Model, samples: Sequence[Sample]) -> None:
     for index, sample in enumerate(samples):
         for name in OPTIONAL_FIELDS:
             if getattr(sample, name) is not None and name not in model.uses:

@@ -26,6 +26,7 @@ from guerdon.domain.events import (
     Event,
     Failed,
     MemorySplit,
+    Missing,
     QueueChanged,
     Refused,
     Rewarded,
@@ -213,6 +214,13 @@ class Metrics:
         self._nonfinite = _Series(
             Counter, "guerdon_nonfinite_scores", "Responses whose score was not finite.", ["model"], registry=registry
         )
+        self._missing = _Series(
+            Counter,
+            "guerdon_members_missing",
+            "Responses rewarded without a member that failed.",
+            ["model", "member"],
+            registry=registry,
+        )
         self._reward = _Histogram("guerdon_reward", "Rewards given.", ["model"], buckets=REWARDS, registry=registry)
         self._disagreement = _Histogram(
             "guerdon_ensemble_disagreement", "Standard deviation of the members on a response.",
@@ -234,6 +242,8 @@ class Metrics:
                 self._responses.labels(model, code).inc()
                 if code == "non_finite":
                     self._nonfinite.labels(model).inc()
+            case Missing(model, member, items):
+                self._missing.labels(model, member).inc(items)
             case CacheLooked(hits, misses, coalesced, stored_bytes):
                 for result, count in (("hit", hits), ("miss", misses), ("coalesced", coalesced)):
                     if count:

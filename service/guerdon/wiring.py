@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,12 +12,14 @@ from guerdon.batching.batched import Batched
 from guerdon.cache.cached import Cached
 from guerdon.cache.keys import identity
 from guerdon.cache.memory import MemoryStore
+from guerdon.config.calibration import Measured, load_calibration
 from guerdon.config.config import Config, EnsembleSettings
 from guerdon.domain.errors import NotServable
 from guerdon.domain.ports import Record
 from guerdon.domain.strict import nearest
 from guerdon.engines.settings import EngineSettings
-from guerdon.gateway import Gateway, Member, Model
+from guerdon.ensemble import Member, Model
+from guerdon.gateway import Gateway
 from guerdon.scorers.plan import ScorerPlan, plan_scorer
 from guerdon.telemetry import Metrics
 from guerdon.workers.inline import InlineWorker
@@ -46,11 +48,14 @@ class Plan:
     models: Mapping[str, Model]
 
 
-def plan(config: Config, *, base: Path, cache: Path) -> Plan:
-    """Find every checkpoint, and check that what is configured can be served. Raises NotServable."""
+def plan(config: Config, *, base: Path, cache: Path, calibrated: bool = True) -> Plan:
+    """Find every checkpoint, and check that what is configured can be served. Raises NotServable.
+
+    Unless ``calibrated``, members are combined as they are, whatever their scales: to measure these.
+    """
     scorers = {name: plan_scorer(name, s, base=base, cache=cache) for name, s in config.scorers.items()}
     engines, engine_of = _engines(scorers)
-    return Plan(config, scorers, engines, engine_of, _models(config, scorers))
+    return Plan(config, scorers, engines, engine_of, _models(config, scorers, base, calibrated))
 
 
 class Service:
@@ -149,36 +154,57 @@ def _torch_engine(settings: EngineSettings) -> Callable[[], Any]:
     return partial(TorchEngine, settings)
 
 
-def _models(config: Config, scorers: Mapping[str, ScorerPlan]) -> dict[str, Model]:
+def _models(config: Config, scorers: Mapping[str, ScorerPlan], base: Path, calibrated: bool) -> dict[str, Model]:
     """Everything that callers can name: ensembles, scorers, and their heads."""
+    measured: Mapping[str, Measured] = {}
+    if calibrated and config.calibration_file is not None:
+        measured = load_calibration(base / config.calibration_file).members
     singles: dict[str, Model] = {}
     for scorer in scorers.values():
-        singles |= _scorer_models(scorer)
-    ensembles = {name: _ensemble(name, settings, singles) for name, settings in config.ensembles.items()}
+        singles |= _scorer_models(scorer, measured, calibrated)
+    ensembles = {
+        name: _ensemble(name, settings, singles, config.ensembles, calibrated)
+        for name, settings in config.ensembles.items()
+    }
     return ensembles | singles
 
 
-def _scorer_models(scorer: ScorerPlan) -> dict[str, Model]:
+def _scorer_models(scorer: ScorerPlan, measured: Mapping[str, Measured], calibrated: bool) -> dict[str, Model]:
     """The scorer's members, and what its own name means."""
     apart = scorer.settings.kind == "head_ensemble" or len(scorer.heads) > 1
-    members = [
-        Member(
-            name=f"{scorer.name}.{head}" if apart else scorer.name,
-            scorer=scorer.name,
-            head=index,
-            calibration=calibration,
-            uses=scorer.uses,
-        )
-        for index, (head, calibration) in enumerate(scorer.heads.items())
-    ]
-    models = {member.name: _single(member.name, member, scorer) for member in members}
+    models: dict[str, Model] = {}
+    for index, (head, calibration) in enumerate(scorer.heads.items()):
+        name = f"{scorer.name}.{head}" if apart else scorer.name
+        member = Member(name=name, scorer=scorer.name, head=index, calibration=calibration, uses=scorer.uses)
+        models[name] = _calibrated(_single(name, member, scorer), measured.get(name), _says(scorer, head))
     if apart and scorer.only_head is not None:
         if scorer.only_head < 0:
             settings = EnsembleSettings(members=list(models))
-            models[scorer.name] = _ensemble(scorer.name, settings, models)
+            models[scorer.name] = _ensemble(scorer.name, settings, models, (), calibrated)
         else:
-            models[scorer.name] = _single(scorer.name, members[scorer.only_head], scorer)
+            chosen = list(models.values())[scorer.only_head].members[0]
+            models[scorer.name] = _single(scorer.name, chosen, scorer)
     return models
+
+
+def _says(scorer: ScorerPlan, head: str) -> bool:
+    """Whether the configuration itself has a calibration for this output."""
+    own = scorer.settings.calibration
+    return head in own if isinstance(own, dict) else own is not None
+
+
+def _calibrated(model: Model, measured: Measured | None, says_itself: bool) -> Model:
+    """The member with what the calibration file says of it. Raises NotServable where that is of something else."""
+    if measured is None:
+        return model
+    if says_itself:
+        raise NotServable(f"calibration_file: {model.name} has a calibration in the configuration as well; keep one")
+    if measured.revision != model.revision:
+        raise NotServable(
+            f"calibration_file: {model.name} was measured as revision {measured.revision}, and is {model.revision} "
+            "now; run `guerdon calibrate` again"
+        )
+    return replace(model, members=(replace(model.members[0], calibration=measured.calibration()),))
 
 
 def _single(name: str, member: Member, scorer: ScorerPlan) -> Model:
@@ -191,23 +217,34 @@ def _single(name: str, member: Member, scorer: ScorerPlan) -> Model:
     )
 
 
-def _ensemble(name: str, settings: EnsembleSettings, singles: Mapping[str, Model]) -> Model:
+def _ensemble(
+    name: str,
+    settings: EnsembleSettings,
+    singles: Mapping[str, Model],
+    ensembles: Collection[str],
+    calibrated: bool,
+) -> Model:
     """Raises NotServable for members that are unknown, or whose scales are not known to agree."""
     where = f"ensembles.{name}"
     for member in settings.members:
         if member not in singles or singles[member].aggregation is not None:
             near = nearest(member, singles)
             hint = f"did you mean {near}?" if near else f"known: {', '.join(singles)}"
-            raise NotServable(f"{where}.members: {member} is no scorer or head; {hint}")
+            what = "an ensemble itself: name its members" if member in ensembles else f"no scorer or head; {hint}"
+            raise NotServable(f"{where}.members: {member} is {what}")
     models = [singles[member] for member in settings.members]
     members = tuple(replace(model.members[0], name=model.name) for model in models)
-    if settings.calibration == "none":
+    if settings.calibration == "none" or not calibrated:
         members = tuple(replace(member, calibration=None) for member in members)
     elif lacking := [member.name for member in members if member.calibration is None]:
         raise NotServable(
             f"{where}: {', '.join(lacking)} has no calibration, so its scale may differ from the others'; "
-            "give it one (`calibration: {mean, std}`), or say `calibration: none` if all members share one scale"
+            "measure it with `guerdon calibrate`, or say `calibration: none` if all members share one scale"
         )
+    try:
+        aggregation = settings.aggregation.fitted(settings.members)
+    except ValueError as error:
+        raise NotServable(f"{where}.aggregation: {error}") from error
     limits = [model.max_tokens for model in models if model.max_tokens is not None]
     told = [f"{model.revision}:{member.calibration}" for model, member in zip(models, members, strict=True)]
     return Model(
@@ -215,6 +252,7 @@ def _ensemble(name: str, settings: EnsembleSettings, singles: Mapping[str, Model
         kind="ensemble",
         members=members,
         revision=identity(told).hex()[:16],
-        aggregation=settings.aggregation,
+        aggregation=aggregation,
+        degrades=settings.on_member_failure == "degrade",
         max_tokens=min(limits, default=None),
     )

@@ -8,7 +8,7 @@ from guerdon.cli.options import ConfigFile, Url
 from guerdon.cli.places import place, planned
 from guerdon.cli.rows import Json
 from guerdon.cli.tables import table
-from guerdon.gateway import Model
+from guerdon.ensemble import Model
 from guerdon.wiring import EnginePlan, Plan
 
 
@@ -86,9 +86,10 @@ def _card(card: Json) -> list[str]:
 
 
 def _aggregation(how: Json) -> str:
-    if how["method"] == "uwo":
-        return f"uwo, coefficient {how['coefficient']:g}, ddof {how['ddof']}"
-    return str(how["method"])
+    """The method and what else was set, weights and the like by their names only."""
+    numbers = [f"{key} {how[key]:g}" for key in ("coefficient", "level") if key in how]
+    named = [key for key in ("weights", "groups", "caps") if key in how]
+    return ", ".join([how["method"], *numbers, *named, f"ddof {how['ddof']}"])
 
 
 def _tokens(limit: int | None) -> str:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from guerdon.cli.bon import bon
+from guerdon.cli.calibrate import calibrate
 from guerdon.cli.describe import check, models
 from guerdon.cli.evaluate import evaluate
 from guerdon.cli.faults import CannotRun
@@ -59,7 +61,8 @@ def _add(name: str, command: Callable[..., None]) -> None:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "serve": serve, "check": check, "models": models, "init": init, "score": score, "rerank": rerank, "eval": evaluate,
+    "serve": serve, "check": check, "models": models, "init": init, "score": score, "rerank": rerank, "bon": bon,
+    "eval": evaluate, "calibrate": calibrate,
 }  # fmt: skip
 for _name, _command in COMMANDS.items():
     _add(_name, _command)

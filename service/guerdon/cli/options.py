@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,25 +55,46 @@ class Options:
     method: Annotated[Method | None, typer.Option(help="how members become one reward")] = None
     coefficient: Annotated[float | None, typer.Option(help="lambda of uwo: mean - lambda * variance")] = None
     ddof: Annotated[int | None, typer.Option(min=0, max=1, help="0: population variance, 1: sample variance")] = None
+    aggregation: Annotated[
+        str | None, typer.Option(metavar="JSON", help='all of it, as {"method": "quantile", "level": 0.2}')
+    ] = None
     batch: Annotated[int, typer.Option(min=1, help="rows in a request")] = 16
     in_flight: Annotated[int, typer.Option(min=1, max=256, help="requests under way at a time")] = 8
     limit: Annotated[int | None, typer.Option(min=1, help="stop after so many rows")] = None
     ignore: Annotated[list[str] | None, typer.Option(help="a column that is passed on, but not used")] = None
 
-    def asking(self, detail: str = "rewards") -> "Asking":
-        """Find the model, and check that it can do what is asked. Raises CannotRun or NotServable."""
-        where = place(self.config, self.url)
+    def asking(self, detail: str = "rewards", *, calibrated: bool = True) -> "Asking":
+        """Find the model, and check that it can do what is asked. Raises CannotRun or NotServable.
+
+        Unless ``calibrated``, ensembles of a configuration are run without calibrations.
+        """
+        where = place(self.config, self.url, calibrated=calibrated)
         card = card_of(where.cards(), self.model)
-        written = {key: getattr(self, key) for key in ("method", "coefficient", "ddof")}
-        given = {key: value for key, value in written.items() if value is not None}
+        given = self._aggregation()
         if given and "aggregation" not in card:
             raise CannotRun(f"--{next(iter(given))}: {self.model} is a single scorer: it has nothing to aggregate")
         try:
-            effective = AggregationBody(**given).over(Aggregation(**card.get("aggregation", {})))
+            whole = AggregationBody(**given).over(Aggregation(**card.get("aggregation", {})))
+            effective = whole.fitted(card["members"])
         except ValidationError as error:
-            raise CannotRun(f"--{next(iter(given))}: {error.errors()[0]['msg']}") from error
+            raise CannotRun(
+                f"--{next(iter(given))}: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
+            ) from error
+        except ValueError as error:
+            raise CannotRun(f"--{next(iter(given))}: {error}") from error
         request = Request(model=self.model, aggregation=given or None, detail=detail)
         return Asking(where, card, request, effective if "aggregation" in card else None, self)
+
+    def _aggregation(self) -> Json:
+        """What is asked of it, of all options. Raises CannotRun."""
+        try:
+            whole: Any = json.loads(self.aggregation or "{}")
+        except ValueError as error:
+            raise CannotRun(f"--aggregation: not valid JSON: {error}") from error
+        if not isinstance(whole, dict):
+            raise CannotRun("--aggregation: a JSON object is needed")
+        written = {key: getattr(self, key) for key in ("method", "coefficient", "ddof")}
+        return whole | {key: value for key, value in written.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

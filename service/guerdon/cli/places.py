@@ -89,15 +89,15 @@ class There:
             raise CannotRun(f"--url {self._url}: {error}") from error
 
 
-def place(config: Path | None, url: str | None) -> Place:
+def place(config: Path | None, url: str | None, *, calibrated: bool = True) -> Place:
     """Where to ask. Raises CannotRun or NotServable."""
-    return There(url) if url is not None else Here(planned(config))
+    return There(url) if url is not None else Here(planned(config, calibrated=calibrated))
 
 
-def planned(config: Path | None) -> Plan:
+def planned(config: Path | None, *, calibrated: bool = True) -> Plan:
     """The configuration, its checkpoints found and checked. Raises NotServable."""
     settings, base = load(config, environment())
-    return plan(settings, base=base, cache=cache_folder(environment()))
+    return plan(settings, base=base, cache=cache_folder(environment()), calibrated=calibrated)
 
 
 def card_of(cards: list[Json], model: str) -> dict[str, Any]:

@@ -95,10 +95,25 @@ ensembles:
   default:
     members: [heads.a, heads.b, heads.c, heads.d, heads.e]   # scorers, or heads of one
     aggregation:
-      method: uwo               # mean, wco (the worst member), or uwo (mean - coefficient * variance)
+      method: uwo               # mean, wco (the worst member), uwo (mean - coefficient * variance), ...:
+                                # all are in docs/ensembles.md
       coefficient: 0.5          # uwo: what disagreement costs
       ddof: 0                   # variance: 0 of the population, 1 of the sample
     calibration: required       # members are brought to one scale; none: they share one already
+    on_member_failure: error    # error, or degrade: a failed member leaves the reward to the others
+
+  # Methods with parameters of their own.
+  #: low:
+  #:   members: [heads.a, heads.b, heads.c]
+  #:   aggregation: {method: quantile, level: 0.25}   # cvar: the mean of this lowest share
+  #: capped:
+  #:   members: [heads.a, heads.b]
+  #:   aggregation: {method: capped, caps: {heads.a: 2.0}, weights: {heads.b: 0.5}}
+  #: grouped:
+  #:   members: [heads.a, heads.b, heads.c]
+  #:   aggregation: {method: maxmin, groups: {x: [heads.a, heads.b], y: [heads.c]}}
+
+#: calibration_file: calibration.json   # what `guerdon calibrate` wrote
 
 cache:
   l1_bytes: 256MiB              # scores kept in this process; 0 keeps none

@@ -23,6 +23,9 @@ class EnsembleSettings(Strict):
     members: list[str] = Field(min_length=1)
     aggregation: Aggregation = Aggregation()
     calibration: Literal["required", "none"] = "required"
+    on_member_failure: Literal["error", "degrade"] = Field(
+        "error", description="degrade: a failed member leaves the reward to the others; a request may choose otherwise"
+    )
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -42,6 +45,7 @@ class Config(Strict):
 
     scorers: dict[Name, Scorer] = Field(min_length=1)
     ensembles: dict[Name, EnsembleSettings] = Field({})
+    calibration_file: str | None = Field(None, description="what `guerdon calibrate` wrote")
     cache: CacheSettings = CacheSettings()
     limits: Limits = Limits()
     batching: BatchSettings = BatchSettings()

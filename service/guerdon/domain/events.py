@@ -97,6 +97,15 @@ class Rewarded:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """A member failed on so many responses that were rewarded without it."""
+
+    model: str
+    member: str
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A model could not reward one response."""
 
@@ -115,5 +124,6 @@ Event = (
     | WorkerUp
     | WorkerDown
     | Rewarded
+    | Missing
     | Failed
 )

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from guerdon.aggregation import Method
+
 
 class ErrorBody(BaseModel):
     """What went wrong: a stable code, a sentence, and the field at fault."""
@@ -22,15 +24,25 @@ class ErrorAnswer(BaseModel):
 class AggregationUsed(BaseModel):
     """The aggregation that made the rewards."""
 
-    method: Literal["mean", "wco", "uwo"]
-    coefficient: float
-    ddof: int
+    method: Method
+    coefficient: float | None = None
+    level: float | None = None
+    weights: dict[str, float] | None = None
+    groups: dict[str, list[str]] | None = None
+    caps: dict[str, float] | None = None
+    ddof: int = Field(description="of `std`, too")
 
 
 class ResponseError(ErrorBody):
     """What went wrong with one response of an input."""
 
     response: int
+
+
+class MemberError(ResponseError):
+    """Why a member is missing from the reward of one response."""
+
+    member: str
 
 
 class InputAnswer(BaseModel):
@@ -41,6 +53,8 @@ class InputAnswer(BaseModel):
     std: list[float] | None = Field(None, description="the members' standard deviation, for ensembles")
     members: dict[str, list[float]] | None = Field(None, description="calibrated scores, with detail: members")
     members_raw: dict[str, list[float]] | None = Field(None, description="raw scores, with detail: members")
+    members_used: list[list[str]] | None = Field(None, description="with on_member_failure: degrade, per response")
+    member_errors: list[MemberError] | None = Field(None, description="with degrade: why the others are missing")
     truncated: list[bool] | None = None
     kept: list[int] | None = Field(None, description="with partial: which responses `rewards` speaks of")
     errors: list[ResponseError] | None = Field(None, description="with partial: the others")
@@ -74,6 +88,7 @@ class RerankResult(BaseModel):
     relevance_score: float
     std: float | None = None
     members: dict[str, float] | None = None
+    members_used: list[str] | None = Field(None, description="with on_member_failure: degrade")
     truncated: bool
     document: dict[str, Any] | None = None
 
@@ -86,6 +101,37 @@ class RerankAnswer(BaseModel):
     revision: str
     results: list[RerankResult]
     errors: list[ResponseError] | None = None
+    aggregation: AggregationUsed | None = None
+    usage: Usage
+
+
+class Strength(BaseModel):
+    """How strongly, and how unanimously, the members prefer a pair's first response."""
+
+    mean: float = Field(description="of the members' calibrated margins")
+    std: float = Field(description="of the margins")
+    agreement: float = Field(description="share of members on the side of the majority, 0.5 to 1")
+
+
+class ComparedAnswer(BaseModel):
+    """How the responses of one input compare; or the error that stands in its place."""
+
+    index: int
+    pairs: list[list[int]] | None = None
+    probability: list[float] | None = Field(None, description="of each pair: that its first response is the better")
+    win_rate: list[float] | None = Field(None, description="of each response: its mean probability over the others")
+    rewards: list[float] | None = None
+    strength: list[Strength] | None = Field(None, description="of each pair, for ensembles")
+    error: ErrorBody | None = None
+
+
+class CompareAnswer(BaseModel):
+    """Comparisons, one entry per input."""
+
+    id: str
+    model: str
+    revision: str
+    data: list[ComparedAnswer]
     aggregation: AggregationUsed | None = None
     usage: Usage
 

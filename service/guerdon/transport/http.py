@@ -17,14 +17,14 @@ from starlette.responses import Response
 from guerdon.domain.errors import DeadlineExceeded, Invalid, ServiceError, Unavailable, UnknownRoute, WrongMethod
 from guerdon.domain.limits import Limits
 from guerdon.gateway import Gateway
-from guerdon.transport.answers import ErrorAnswer, ModelList, RerankAnswer, ScoreAnswer
+from guerdon.transport.answers import CompareAnswer, ErrorAnswer, ModelList, RerankAnswer, ScoreAnswer
 from guerdon.transport.body_gate import BodyGate
 from guerdon.transport.direct_route import DirectRoute
 from guerdon.transport.errors import error_response, json_response
 from guerdon.transport.json_body import read_json
 from guerdon.transport.native import NativeApi
 from guerdon.transport.observed import Observed, Requests
-from guerdon.transport.schemas import RerankRequest, ScoreRequest
+from guerdon.transport.schemas import CompareRequest, RerankRequest, ScoreRequest
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -88,6 +88,14 @@ def _add_scoring(app: FastAPI, api: NativeApi, limits: Limits, health: Health) -
         body = await read_json(request, RerankRequest)
         request.state.model = body.model
         return json_response(await api.rerank(body, request_id=request.state.id, deadline=deadline))
+
+    @app.post("/v1/compare", response_model=CompareAnswer, responses=REFUSALS, openapi_extra=_body(CompareRequest))
+    async def compare(request: Request) -> Response:
+        """Compare the responses to one or more conversations with each other."""
+        deadline = _admitted(request, limits, health)
+        body = await read_json(request, CompareRequest)
+        request.state.model = body.model
+        return json_response(await api.compare(body, request_id=request.state.id, deadline=deadline))
 
     @app.get("/v1/models", response_model=ModelList)
     async def models(request: Request) -> Response:

@@ -2,15 +2,24 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import Any
+
+from pydantic import ValidationError
 
 from guerdon.aggregation import Aggregation
 from guerdon.domain import trace
 from guerdon.domain.errors import ServiceError, TooLarge
 from guerdon.domain.limits import Limits
-from guerdon.gateway import Gateway, Model, Reward, Rewards
+from guerdon.domain.samples import Sample
+from guerdon.ensemble import Model, Reward
+from guerdon.gateway import Gateway, Rewards
+from guerdon.preferences import Strength, bradley_terry, win_rates
 from guerdon.transport.errors import described
-from guerdon.transport.schemas import AggregationBody, RerankRequest, ScoreRequest
+from guerdon.transport.json_body import invalid
+from guerdon.transport.schemas import ComparedBody, CompareRequest, RerankRequest, ScoreRequest
+
+Asking = ScoreRequest | RerankRequest | CompareRequest
 
 Json = dict[str, Any]
 
@@ -23,18 +32,9 @@ class NativeApi:
 
     async def score(self, body: ScoreRequest, *, request_id: str, deadline: float) -> Json:
         """Rewards per input. Raises the first input's error where no input could be rewarded."""
-        self._check_size("inputs", len(body.inputs), "max_inputs", self._limits.max_inputs)
-        for index, item in enumerate(body.inputs):
-            self._check_size(
-                f"inputs[{index}].responses", len(item.responses), "max_responses", self._limits.max_responses
-            )
-        total = sum(len(item.responses) for item in body.inputs)
-        self._check_size("inputs", total, "max_total_responses", self._limits.max_total_responses)
-        samples = [item.sample() for item in body.inputs]
-        how = self._aggregation(body.model, body.aggregation)
-        rewards = await self._gateway.score(body.model, samples, aggregation=how, deadline=deadline)
+        rewards = await self._rewards(body, deadline)
         data = [
-            _input_answer(index, row, members=body.detail == "members", partial=body.partial)
+            _input_answer(index, row, members=body.detail == "members", partial=body.partial, degrades=rewards.degrades)
             for index, row in enumerate(rewards.samples)
         ]
         if all("error" in item for item in data):
@@ -45,16 +45,47 @@ class NativeApi:
         """Responses sorted by reward. Raises the first response's error unless the request is ``partial``."""
         key = body.responses_key
         self._check_size(key, len(getattr(body, key)), "max_responses", self._limits.max_responses)
-        how = self._aggregation(body.model, body.aggregation)
         sample = body.sample()
-        rewards = await self._gateway.score(body.model, [sample], aggregation=how, deadline=deadline)
+        rewards = await self._asked(body, [sample], deadline)
         failed = list(_errors(rewards.samples[0], key))
         if failed and (not body.partial or len(failed) == len(sample.responses)):
             raise failed[0][1]
         ranked = sorted(_rewarded(rewards.samples[0]), key=lambda pair: -pair[1].value)  # stable: ties keep their order
-        results = [_result(index, reward, body) for index, reward in ranked[: body.top_n]]
+        results = [_result(index, reward, body, degrades=rewards.degrades) for index, reward in ranked[: body.top_n]]
         errors = {"errors": [{"response": i, **described(error)} for i, error in failed]} if failed else {}
         return {**_head(request_id, rewards), "results": results, **errors, **_tail(rewards)}
+
+    async def compare(self, body: CompareRequest, *, request_id: str, deadline: float) -> Json:
+        """Probabilities per input. Raises the first input's error where no input could be compared."""
+        rewards = await self._rewards(body, deadline)
+        data = [
+            _comparison(index, item, row)
+            for index, (item, row) in enumerate(zip(body.inputs, rewards.samples, strict=True))
+        ]
+        if all("error" in item for item in data):
+            raise next(_errors(rewards.samples[0], "inputs[0].responses"))[1]
+        return {**_head(request_id, rewards), "data": data, **_tail(rewards)}
+
+    async def _rewards(self, body: ScoreRequest | CompareRequest, deadline: float) -> Rewards:
+        """Of all inputs. Raises TooLarge where there are too many."""
+        self._check_size("inputs", len(body.inputs), "max_inputs", self._limits.max_inputs)
+        for index, item in enumerate(body.inputs):
+            self._check_size(
+                f"inputs[{index}].responses", len(item.responses), "max_responses", self._limits.max_responses
+            )
+        total = sum(len(item.responses) for item in body.inputs)
+        self._check_size("inputs", total, "max_total_responses", self._limits.max_total_responses)
+        return await self._asked(body, [item.sample() for item in body.inputs], deadline)
+
+    async def _asked(self, body: Asking, samples: Sequence[Sample], deadline: float) -> Rewards:
+        how = None
+        if body.aggregation is not None:
+            try:
+                how = body.aggregation.over(self._gateway.model(body.model).aggregation)
+            except ValidationError as error:
+                raise invalid(error, "aggregation") from error
+        degrade = None if body.on_member_failure is None else body.on_member_failure == "degrade"
+        return await self._gateway.score(body.model, samples, aggregation=how, degrade=degrade, deadline=deadline)
 
     def models(self, created: int) -> Json:
         """Everything that can be called by name, in OpenAI's list shape."""
@@ -81,16 +112,15 @@ class NativeApi:
             },
         }
 
-    def _aggregation(self, model: str, asked: AggregationBody | None) -> Aggregation | None:
-        return asked.over(self._gateway.model(model).aggregation) if asked is not None else None
-
     @staticmethod
     def _check_size(field: str, count: int, limit: str, most: int) -> None:
         if count > most:
             raise TooLarge(f"{field}: {count} are too many; at most {most} (limits.{limit})", field=field)
 
 
-def _input_answer(index: int, row: Sequence[Reward | ServiceError], *, members: bool, partial: bool) -> Json:
+def _input_answer(
+    index: int, row: Sequence[Reward | ServiceError], *, members: bool, partial: bool, degrades: bool
+) -> Json:
     failed = list(_errors(row, f"inputs[{index}].responses"))
     if failed and (not partial or len(failed) == len(row)):
         return {"index": index, "error": described(failed[0][1])}
@@ -99,9 +129,12 @@ def _input_answer(index: int, row: Sequence[Reward | ServiceError], *, members: 
     if good[0][1].std is not None:
         answer["std"] = [reward.std for _, reward in good]
         if members:
-            names = good[0][1].members
+            names = [name for name in good[0][1].members if all(name in reward.members for _, reward in good)]
             answer["members"] = {name: [reward.members[name] for _, reward in good] for name in names}
             answer["members_raw"] = {name: [reward.members_raw[name] for _, reward in good] for name in names}
+    if degrades:
+        answer["members_used"] = [list(reward.members) for _, reward in good]
+        answer["member_errors"] = _member_errors(good)
     answer["truncated"] = [reward.truncated for _, reward in good]
     if partial:
         answer["kept"] = [i for i, _ in good]
@@ -109,11 +142,49 @@ def _input_answer(index: int, row: Sequence[Reward | ServiceError], *, members: 
     return answer
 
 
-def _result(index: int, reward: Reward, body: RerankRequest) -> Json:
+def _member_errors(rewarded: Sequence[tuple[int, Reward]]) -> list[Json]:
+    """Why members are missing from the rewards of responses."""
+    return [
+        {"response": index, "member": member, **described(error)}
+        for index, reward in rewarded
+        for member, error in reward.missing.items()
+    ]
+
+
+def _comparison(index: int, body: ComparedBody, row: Sequence[Reward | ServiceError]) -> Json:
+    """How one input's responses compare. One that cannot be rewarded leaves nothing to compare with."""
+    failed = list(_errors(row, f"inputs[{index}].responses"))
+    if failed:
+        return {"index": index, "error": described(failed[0][1])}
+    rewards = [reward for _, reward in _rewarded(row)]
+    table = [[bradley_terry(one.value, other.value) for other in rewards] for one in rewards]
+    pairs = body.pairs or [list(pair) for pair in combinations(range(len(rewards)), 2)]
+    answer: Json = {
+        "index": index,
+        "pairs": pairs,
+        "probability": [table[first][second] for first, second in pairs],
+        "win_rate": win_rates(table),
+        "rewards": [reward.value for reward in rewards],
+    }
+    if rewards[0].std is not None:
+        answer["strength"] = [_strength(rewards[first], rewards[second]) for first, second in pairs]
+    return answer
+
+
+def _strength(first: Reward, second: Reward) -> Json:
+    """Of the members that said something of both."""
+    common = first.members.keys() & second.members.keys()
+    strength = Strength.of([first.members[name] - second.members[name] for name in common])
+    return {"mean": strength.mean, "std": strength.std, "agreement": strength.agreement}
+
+
+def _result(index: int, reward: Reward, body: RerankRequest, *, degrades: bool) -> Json:
     score = reward.value if body.activation == "none" else 0.5 * (1 + math.tanh(reward.value / 2))
     result: Json = {"index": index, "relevance_score": score, "truncated": reward.truncated}
     if reward.std is not None:
         result |= {"std": reward.std, "members": reward.members}
+    if degrades:
+        result["members_used"] = list(reward.members)
     if body.return_documents:
         document = getattr(body, body.responses_key)[index]
         result["document"] = {"text": document} if isinstance(document, str) else _document(document)
@@ -153,6 +224,4 @@ def _tail(rewards: Rewards) -> Json:
 
 
 def _aggregation(how: Aggregation | None) -> Json:
-    if how is None:
-        return {}
-    return {"aggregation": {"method": how.method, "coefficient": how.coefficient, "ddof": how.ddof}}
+    return {} if how is None else {"aggregation": how.told()}

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import FailFast, Field, field_validator, model_validator
 
-from guerdon.aggregation import Aggregation
+from guerdon.aggregation import PARAMETERS, Aggregation, Method
 from guerdon.domain.samples import Message, Sample, Turns, assistant, user
 from guerdon.domain.strict import Strict
 
@@ -41,13 +41,20 @@ class MessageBody(Strict):
 
 
 class AggregationBody(Strict):
-    """How an ensemble's members become one reward; what is left out comes from the model's configuration."""
+    """How an ensemble's members become one reward; what is left out comes from the model's configuration.
 
-    method: Literal["mean", "wco", "uwo"] | None = Field(None, description="mean, wco (minimum) or uwo")
+    Where that names another method, what it says of that method's own parameters is not taken over.
+    """
+
+    method: Method | None = Field(None, description="see the description of ensembles; wco is the minimum")
     coefficient: float | None = Field(None, ge=0, le=1000, description="lambda of uwo: mean - lambda * variance")
     ddof: Literal[0, 1] | None = Field(None, description="0: population variance, 1: sample variance")
+    level: float | None = Field(None, ge=0, le=1, description="of quantile, or the share of members in cvar")
+    weights: dict[str, float] | None = Field(None, min_length=1, description="by member")
+    groups: dict[str, list[str]] | None = Field(None, min_length=1, description="of maxmin: lists of members")
+    caps: dict[str, float] | None = Field(None, min_length=1, description="of capped: proxy points by member")
 
-    @field_validator("coefficient", "ddof", mode="before")
+    @field_validator("coefficient", "ddof", "level", mode="before")
     @classmethod
     def _numbers(cls, given: Any) -> Any:
         if isinstance(given, bool | str):
@@ -55,14 +62,17 @@ class AggregationBody(Strict):
         return given
 
     def over(self, default: Aggregation | None) -> Aggregation:
-        """The complete aggregation."""
+        """The complete aggregation. Raises ValidationError where its parts do not go together."""
         base = default or Aggregation()
-        return Aggregation(
-            method=base.method if self.method is None else self.method,
-            coefficient=base.coefficient if self.coefficient is None else self.coefficient,
-            ddof=base.ddof if self.ddof is None else self.ddof,
-        )
+        method = base.method if self.method is None else self.method
+        kept = base.parameters() if method == base.method else {}
+        given = {name: getattr(self, name) for name in PARAMETERS if getattr(self, name) is not None}
+        return Aggregation(method=method, ddof=base.ddof if self.ddof is None else self.ddof, **(kept | given))
 
+
+MemberFailure = Literal["error", "degrade"]
+"""What a failed member does to a response: fail it, or leave its reward to the other members."""
+ON_MEMBER_FAILURE = Field(None, description="degrade: leave the reward to the members that answered")
 
 ResponseBody = str | Annotated[list[MessageBody], FIRST_FAULT]
 
@@ -109,10 +119,41 @@ class ScoreRequest(Strict):
     model: str = Field("default", max_length=200)
     inputs: Annotated[list[InputBody], FIRST_FAULT] = Field(min_length=1)
     aggregation: AggregationBody | None = None
+    on_member_failure: MemberFailure | None = ON_MEMBER_FAILURE
     detail: Literal["rewards", "members"] = Field("rewards", description="members: what each member said, too")
     partial: bool = Field(False, description="reward what can be rewarded of an input, and list what cannot")
     run: str | None = Field(None, max_length=200, description="your training run; it changes nothing")
     step: int | None = Field(None, ge=0, description="your training step; it changes nothing")
+
+
+Pair = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
+
+
+class ComparedBody(InputBody):
+    """A conversation, and the responses to it that are to be compared."""
+
+    responses: Annotated[list[ResponseBody], FIRST_FAULT] = Field(min_length=2)
+    pairs: Annotated[list[Pair], FIRST_FAULT] | None = Field(
+        None, min_length=1, description="which responses to compare, by index; by default each with each"
+    )
+
+    @model_validator(mode="after")
+    def _pairs_of_two(self) -> Self:
+        for index, (first, second) in enumerate(self.pairs or ()):
+            if max(first, second) >= len(self.responses):
+                raise ValueError(f"pairs[{index}]: there are {len(self.responses)} responses, counted from 0")
+            if first == second:
+                raise ValueError(f"pairs[{index}]: a response is not compared with itself")
+        return self
+
+
+class CompareRequest(Strict):
+    """Say how probably each response of a pair is the better one, and how often each wins."""
+
+    model: str = Field("default", max_length=200)
+    inputs: Annotated[list[ComparedBody], FIRST_FAULT] = Field(min_length=1)
+    aggregation: AggregationBody | None = None
+    on_member_failure: MemberFailure | None = ON_MEMBER_FAILURE
 
 
 class Document(Strict):
@@ -141,6 +182,7 @@ class RerankRequest(Strict):
     return_documents: bool = False
     activation: Literal["none", "sigmoid"] = "none"
     aggregation: AggregationBody | None = None
+    on_member_failure: MemberFailure | None = ON_MEMBER_FAILURE
     partial: bool = Field(False, description="rank what can be rewarded, and list what cannot under `errors`")
     max_tokens_per_doc: int | None = Field(None, description="read, without effect: the model's own limit holds")
     max_chunks_per_doc: int | None = Field(None, description="read, without effect: responses are scored whole")
