@@ -31,9 +31,8 @@ def main() -> int:
     given = _arguments()
     began = time.monotonic()
     report = Report(machine=describe(), scale=given.scale, began=datetime.now(UTC))
-    for peer in PEERS:
-        if peer in given.peers:
-            make_environment(peer, CACHE, given.pip_args)
+    for peer in _needed_peers(given):
+        make_environment(peer, CACHE, given.pip_args)
     make_models(CACHE / "models")
     for stage in STAGES:
         wanted = [one for one in WORKLOADS if one.stage == stage.name and one.name in given.only]
@@ -86,6 +85,13 @@ def _run_extras(given: argparse.Namespace, report: Report) -> None:
         report.neighbours = measure_neighbours(CACHE / "models", min(given.scale / DEFAULT_SCALE, 1.0))
 
 
+def _needed_peers(given: argparse.Namespace) -> list[str]:
+    """Those that are wanted and have a part in what is measured."""
+    asked = {name for one in WORKLOADS if one.name in given.only for name in one.systems}
+    have_part = {system.peer for stage in STAGES for system in stage.systems if system.name in asked}
+    return [peer for peer in PEERS if peer in given.peers and peer in have_part]
+
+
 def _with_peers(stage: Stage, peers: list[str]) -> Stage:
     systems = tuple(system for system in stage.systems if system.peer in (*HOME_TEAM, *peers))
     return Stage(name=stage.name, model=stage.model, dtype=stage.dtype, systems=systems)
@@ -103,6 +109,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pip-args", default="", help="for the peers' environments: where wheels come from")
     given = parser.parse_args()
     given.only, given.peers = _some(parser, given.only, names), _some(parser, given.peers, GUESTS)
+    if not given.only or not given.scale > 0 or (given.rounds is not None and given.rounds < 1):
+        parser.error("there is nothing to measure: --only names a part, --scale is above 0, --rounds at least 1")
     if given.smoke:
         given.only, given.peers, given.scale, given.rounds = list(SMOKE), ["padded"], SMOKE_SCALE, 1
         given.out = CACHE / "smoke"
