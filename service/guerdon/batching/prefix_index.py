@@ -35,12 +35,12 @@ class PrefixIndex:
         The index must not change meanwhile.
         """
         there = self._kinds[kind(query)]
-        sides = (_mates(query, there.before(query)), _mates(query, there.after(query)))
+        sides = (_mates(query, others, there.shortest) for others in (there.before(query), there.after(query)))
         return (other for _, other in merge(*sides, key=lambda found: -found[0]))
 
 
-def _mates(query: Query, others: Iterator[Query]) -> Iterator[tuple[int, Query]]:
-    """Of the others, in order of growing distance, the mates with the tokens they share."""
+def _mates(query: Query, others: Iterator[Query], shortest: int) -> Iterator[tuple[int, Query]]:
+    """Of the others, in order of growing distance, the mates with the tokens they share; none is below ``shortest``."""
     shared = query.length  # never rises: what lies between two sequences shares at least what they do
     passed_over = 0
     for other in others:
@@ -51,20 +51,26 @@ def _mates(query: Query, others: Iterator[Query]) -> Iterator[tuple[int, Query]]
             yield shared, other
             continue
         passed_over += 1
-        if passed_over == PASS_OVER or not shared:
+        if passed_over == PASS_OVER or not shared or 2 * shared < shortest:
             return
 
 
 class _Sorted:
-    """A sorted list in blocks, so that a change moves one block and not all that follows."""
+    """A sorted list in blocks, so that a change moves one block and not all that follows.
+
+    No query is shorter than ``shortest``, which is the length of the shortest since the list was last empty.
+    """
 
     def __init__(self) -> None:
         self._blocks: list[list[Query]] = []
+        self.shortest = 0
 
     def add(self, query: Query) -> None:
         if not self._blocks:
             self._blocks.append([query])
+            self.shortest = query.length
             return
+        self.shortest = min(self.shortest, query.length)
         at = min(self._block(query), len(self._blocks) - 1)
         block = self._blocks[at]
         insort(block, query, key=_order)
