@@ -13,7 +13,7 @@ ONLY ?=
 SCALE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-bench serve test bench check format lint types imports clean
+.PHONY: help install install-dev install-bench serve test bench overoptimization check format lint types imports clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -33,6 +33,9 @@ install-bench: $(VENV)/installed-bench
 bench: install-bench ## Compare with other servers; ONLY=groups,small PEERS=vllm,infinity SCALE=1 for parts of it
 	$(BIN)/python -m benchmarks --pip-args='$(PIP_ARGS)' $(if $(ONLY),--only=$(ONLY)) \
 	  $(if $(filter-out undefined,$(origin PEERS)),--peers=$(PEERS)) $(if $(SCALE),--scale=$(SCALE))
+
+overoptimization: install-bench ## Optimise against single reward models and ensembles, by a known gold reward (under an hour)
+	$(BIN)/python -m benchmarks.overoptimization
 
 check: lint types imports ## ruff, mypy --strict and import-linter
 
