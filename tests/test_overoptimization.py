@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from benchmarks.overoptimization.curves import METHODS, calibrated, curves
 from benchmarks.overoptimization.gold import Gold, Standard
 from benchmarks.overoptimization.pairs import Pairs
@@ -76,7 +75,7 @@ def test_one_response_in_a_thousand_holds_a_loop():
     assert 15 <= looped.sum() <= 75
     for response in responses[looped]:
         token = np.bincount(response[response >= policy.first_rare]).argmax()
-        assert 3 <= (response == token).sum() <= FULL.policy.loop_most
+        assert 4 <= (response == token).sum() <= FULL.policy.loop_most + 2
 
 
 def test_worlds_differ_and_come_back():
@@ -123,7 +122,9 @@ def test_the_figure_is_drawn(report, tmp_path):
 def test_what_all_members_agree_on_is_chosen_by_every_method(report):
     """With the gold itself for members, every method's curve is that of choosing by gold."""
     scored = report.parts[0].worlds[0]
-    agreed = replace(scored, raw=np.repeat(scored.gold[..., None], 2, -1), calibration_raw=np.array([[-1.0] * 2, [1.0] * 2]))
+    agreed = replace(
+        scored, raw=np.repeat(scored.gold[..., None], 2, -1), calibration_raw=np.array([[-1.0] * 2, [1.0] * 2])
+    )
     found = curves([agreed], SMOKE.counts)
     for curve in found.values():
         assert np.allclose(curve.gold, curve.proxy)

@@ -118,7 +118,7 @@ def curves(worlds: Sequence[Scored], counts: tuple[int, ...], *, loops: bool = T
 
 
 def calibrated(raw: Floats, measured: Floats) -> Floats:
-    """Members' scores [.., members] in units of their standard deviation over the calibration's [responses, members]."""
+    """Members' scores [.., members], z-scored by what they ``measured`` [responses, members] elsewhere."""
     scales = [Calibration(mean=float(column.mean()), std=float(column.std())) for column in measured.T]
     columns = [(raw[..., index] - scale.mean) / scale.std for index, scale in enumerate(scales)]
     return np.stack(columns, axis=-1)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
+from benchmarks.machine import cores
 from benchmarks.overoptimization.pairs import Pairs
 from benchmarks.overoptimization.policy import prompt_text, response_text, topic_word, word
 from benchmarks.overoptimization.settings import PolicySettings, Start, TrainingSettings
@@ -53,12 +55,28 @@ def write_tokenizer(folder: Path, settings: PolicySettings) -> ModelTokenizer:
     return ModelTokenizer(folder, max_tokens=None, template="plain", append_eos=True)
 
 
-def train(
-    folder: Path, policy: PolicySettings, settings: TrainingSettings, start: Start, seeds: tuple[int, int], data: Sequences
-) -> LlamaForSequenceClassification:
-    """A member, trained and saved. ``seeds`` are its world's and its own: of its start and the order of its pairs."""
-    model = started(policy, settings, start, seeds, length=data.chosen.shape[1])
-    order = torch.Generator().manual_seed(seeds[1])
+def train_all(
+    folders: Sequence[Path],
+    policy: PolicySettings,
+    settings: TrainingSettings,
+    start: Start,
+    world: int,
+    data: Sequences,
+) -> list[LlamaForSequenceClassification]:
+    """Members that differ by seed only, one saved in each folder. As many learn at a time as there are cores."""
+    length = data.chosen.shape[1]
+    seeds = [1000 * world + index + 1 for index in range(len(folders))]
+    models = [started(policy, settings, start, (1000 * world, seed), length=length) for seed in seeds]
+    with ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        list(pool.map(lambda model, seed: train(model, settings, seed, data), models, seeds))
+    for model, folder in zip(models, folders, strict=True):
+        model.eval().save_pretrained(folder)
+    return models
+
+
+def train(model: LlamaForSequenceClassification, settings: TrainingSettings, seed: int, data: Sequences) -> None:
+    """One member, its pairs in an order by the seed."""
+    order = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
     model.train()
     for _ in range(settings.epochs):
@@ -67,14 +85,12 @@ def train(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    model.eval().save_pretrained(folder)
-    return model
 
 
 def started(
     policy: PolicySettings, settings: TrainingSettings, start: Start, seeds: tuple[int, int], *, length: int
 ) -> LlamaForSequenceClassification:
-    """A member before its training, which reads sequences of so many tokens."""
+    """A member before its training, which reads sequences of so many tokens. ``seeds`` are its world's and its own."""
     vocabulary = _vocabulary(policy)
     torch.manual_seed(seeds[1])
     config = LlamaConfig(

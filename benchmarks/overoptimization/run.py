@@ -53,9 +53,7 @@ def _scored(world: World, condition: Condition, work: Path) -> tuple[Scored, boo
 
 
 def _part(condition: Condition, worlds: list[Scored], setup: Setup, *, loops: bool) -> Part:
-    part = Part(
-        condition=condition, loops=loops, worlds=worlds, curves=curves(worlds, setup.counts, loops=loops)
-    )
+    part = Part(condition=condition, loops=loops, worlds=worlds, curves=curves(worlds, setup.counts, loops=loops))
     single, wco = part.curves[SINGLE], part.curves[WCO]
     say(
         f"{part.name}: single {single.peak.mean:.2f} -> {single.final.mean:.2f}, "

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from benchmarks.overoptimization.gold import Gold, Standard
-from benchmarks.overoptimization.members import Sequences, accuracy, scores_alone, train, write_tokenizer
+from benchmarks.overoptimization.members import Sequences, accuracy, scores_alone, train_all, write_tokenizer
 from benchmarks.overoptimization.pairs import Pairs
 from benchmarks.overoptimization.policy import Floats, Policy, Tokens, prompt_text, response_text
 from benchmarks.overoptimization.served import Served, serving
@@ -97,12 +97,8 @@ class World:
         folders = [work / f"member{index}" for index in range(setup.members)]
         tokenizers = [write_tokenizer(folder, setup.policy) for folder in folders]
         data, unseen = (Sequences.of(which, setup.policy, tokenizers[0]) for which in (pairs, held_out))
-        accuracies = []
-        for index, folder in enumerate(folders):
-            seeds = (1000 * self._number, 1000 * self._number + index + 1)
-            model = train(folder, setup.policy, setup.training, condition.start, seeds, data)
-            accuracies.append(accuracy(model, unseen))
-        return folders, accuracies
+        models = train_all(folders, setup.policy, setup.training, condition.start, self._number, data)
+        return folders, [accuracy(model, unseen) for model in models]
 
     def _calibration(self, served: Served) -> Floats:
         setup, chance = self._setup, self._chance("calibration")

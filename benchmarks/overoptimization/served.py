@@ -72,5 +72,4 @@ def _config(folders: Sequence[Path]) -> dict[str, Any]:
         },
         "cache": {"l1_bytes": 0},
         "limits": {"timeout_s": TIMEOUT_S, "queue_tokens": 20_000_000},
-        "batching": {"max_batch_items": 512},
     }

@@ -28,10 +28,10 @@ class PolicySettings:
     zipf: float = 1.2
     tilt: float = 1.0
     loops: float = 0.001
-    rarest: int = 500
-    loop_least: int = 3
+    rarest: int = 300
+    loop_least: int = 4
     loop_most: int = 12
-    loop_tail: float = 1.0
+    loop_tail: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +103,9 @@ class Setup:
     conditions: tuple[Condition, ...] = (
         MAIN,
         Condition(name="clean", title="no label flipped", flipped=0.0),
-        Condition(name="penalised", title="penalised gold, 25 % flipped", gold="penalised", prompts=10),
-        Condition(name="small", title="small start, 25 % flipped", start="small", prompts=10),
-        Condition(name="shared", title="shared start, 25 % flipped", start="shared", prompts=10),
+        Condition(name="penalised", title="penalised gold, 25 % flipped", gold="penalised", prompts=5),
+        Condition(name="small", title="small start, 25 % flipped", start="small", prompts=5),
+        Condition(name="shared", title="shared start, 25 % flipped", start="shared", prompts=5),
     )
 
     @property
