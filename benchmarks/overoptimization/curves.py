@@ -103,7 +103,7 @@ def curves(worlds: Sequence[Scored], counts: tuple[int, ...], *, loops: bool = T
     found: dict[str, list[tuple[Floats, Floats]]] = {name: [] for name in METHODS}
     for scored in worlds:
         members = calibrated(scored.raw, scored.calibration_raw)
-        kept = np.ones_like(scored.looped) if loops else ~scored.looped
+        kept = np.logical_or(loops, np.logical_not(scored.looped))
         for name, how in METHODS.items():
             prompts = [
                 _prompt(one[keep], gold[keep], how, counts)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.overoptimization.gold import Gold, Standard
 from benchmarks.overoptimization.members import Sequences, accuracy, scores_alone, train_all, write_tokenizer
@@ -32,7 +33,7 @@ class Scored:
 
     raw: Floats
     gold: Floats
-    looped: Floats
+    looped: NDArray[np.bool_]
     calibration_raw: Floats
     accuracy: Floats
     off_by: Floats
