@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.overoptimization.curves import METHODS, calibrated, curves
+from benchmarks.overoptimization.curves import METHODS, Curve, calibrated, curves
 from benchmarks.overoptimization.gold import Gold, Standard
 from benchmarks.overoptimization.pairs import Pairs
 from benchmarks.overoptimization.policy import Policy
@@ -119,6 +119,16 @@ def test_the_figure_is_drawn(report, tmp_path):
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
+def test_a_curve_by_hand():
+    """Peak, fall and end are each world's own; the interval is over prompts, and holds the mean."""
+    gold = np.array([[[0.0, 3.0, 1.0], [0.0, 1.0, 1.0]], [[0.0, 1.0, 2.0], [0.0, 1.0, 4.0]]])
+    curve = Curve(counts=(1, 2, 4), gold=gold, proxy=gold.mean(1))
+    assert (curve.peak.worlds, curve.final.worlds, curve.fall.worlds) == ((2, 3), (1, 3), (1, 0))
+    assert (curve.fall.mean, curve.peak_count, curve.fall_of_mean) == (0.5, 4, 0)
+    assert 1.5 <= curve.final.low < curve.final.mean < curve.final.high <= 2.5
+    assert curve.above(curve).worlds == (0, 0)
+
+
 def test_what_all_members_agree_on_is_chosen_by_every_method(report):
     """With the gold itself for members, every method's curve is that of choosing by gold."""
     scored = report.parts[0].worlds[0]
@@ -127,5 +137,5 @@ def test_what_all_members_agree_on_is_chosen_by_every_method(report):
     )
     found = curves([agreed], SMOKE.counts)
     for curve in found.values():
-        assert np.allclose(curve.gold, curve.proxy)
-        assert (np.diff(curve.gold[0]) > 0).all()
+        assert np.allclose(curve.worlds, curve.proxy)
+        assert (np.diff(curve.mean) > 0).all()

@@ -1,8 +1,8 @@
 """Curves of gold against n, for every way to make one reward of the members'."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import fmean, stdev
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Self
 
 import numpy as np
@@ -22,61 +22,62 @@ METHODS: dict[str, Aggregation | None] = {
     **{f"uwo {value:g}": Aggregation(method="uwo", coefficient=value) for value in COEFFICIENTS},
 }
 """By name. The single proxy is each member by itself, its curves averaged over the members."""
-T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""Student's t, two-sided 95 %, for 1 to 9 degrees of freedom."""
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """A quantity of every world. ``margin`` is half of the 95 % interval of its mean over worlds (Student's t)."""
+class Quantity:
+    """Something of every world, and the 95 % interval of its mean over these worlds, were there other prompts."""
 
     worlds: tuple[float, ...]
+    low: float
+    high: float
 
     @property
     def mean(self) -> float:
         """Over the worlds."""
         return fmean(self.worlds)
 
-    @property
-    def margin(self) -> float:
-        """NaN for a single world, which says nothing of others."""
-        count = len(self.worlds)
-        return T_95[count - 2] * stdev(self.worlds) / count**0.5 if count > 1 else float("nan")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """The best of n by one method: its gold, and what the method itself makes of it [worlds, counts]."""
+    """The best of n by one method: its gold [worlds, prompts, counts], and the method's own reward [worlds, counts]."""
 
     counts: tuple[int, ...]
     gold: Floats
     proxy: Floats
 
     @property
-    def mean(self) -> Floats:
-        """Gold over the worlds [counts]."""
-        found: Floats = self.gold.mean(0)
+    def worlds(self) -> Floats:
+        """Gold of each world [worlds, counts]."""
+        found: Floats = self.gold.mean(1)
         return found
 
     @property
-    def margin(self) -> Floats:
-        """Half of the 95 % interval of that [counts]."""
-        return np.array([Spread(tuple(column)).margin for column in self.gold.T.tolist()])
+    def mean(self) -> Floats:
+        """Gold over the worlds [counts]."""
+        found: Floats = self.worlds.mean(0)
+        return found
 
     @property
-    def final(self) -> Spread:
+    def band(self) -> Floats:
+        """The 95 % interval of that [2, counts], over prompts."""
+        return np.quantile(self._resampled().mean(1), (0.025, 0.975), axis=0)
+
+    @property
+    def final(self) -> Quantity:
         """Gold at the largest n."""
-        return Spread(tuple(self.gold[:, -1].tolist()))
+        return self._quantity(lambda curves: curves[..., -1])
 
     @property
-    def gain(self) -> Spread:
+    def gain(self) -> Quantity:
         """Gold at the largest n, less that of a response taken blindly."""
-        return Spread(tuple((self.gold[:, -1] - self.gold[:, 0]).tolist()))
+        return self._quantity(lambda curves: curves[..., -1] - curves[..., 0])
 
     @property
-    def peak(self) -> Spread:
+    def peak(self) -> Quantity:
         """The highest gold, at whichever n a world has it."""
-        return Spread(tuple(self.gold.max(1).tolist()))
+        return self._quantity(lambda curves: curves.max(-1))
 
     @property
     def peak_count(self) -> int:
@@ -84,18 +85,30 @@ class Curve:
         return self.counts[int(self.mean.argmax())]
 
     @property
-    def fall(self) -> Spread:
+    def fall(self) -> Quantity:
         """From each world's peak to the largest n."""
-        return Spread(tuple((self.gold.max(1) - self.gold[:, -1]).tolist()))
+        return self._quantity(lambda curves: curves.max(-1) - curves[..., -1])
 
     @property
     def fall_of_mean(self) -> float:
         """From the peak of the mean over worlds to the largest n."""
         return float(self.mean.max() - self.mean[-1])
 
-    def above(self, other: Self) -> Spread:
-        """How much higher it ends than another, world by world."""
-        return Spread(tuple((self.gold[:, -1] - other.gold[:, -1]).tolist()))
+    def above(self, other: Self) -> Quantity:
+        """How much higher it ends than another, prompt by prompt."""
+        return replace(self, gold=self.gold - other.gold).final
+
+    def _quantity(self, of: Callable[[Floats], Floats]) -> Quantity:
+        """``of`` turns curves [.., worlds, counts] into numbers [.., worlds]."""
+        low, high = np.quantile(of(self._resampled()).mean(1), (0.025, 0.975))
+        return Quantity(tuple(of(self.worlds).tolist()), float(low), float(high))
+
+    def _resampled(self) -> Floats:
+        """Curves [resamples, worlds, counts] over prompts drawn anew within each world, the same for all methods."""
+        worlds, prompts, _ = self.gold.shape
+        shares = np.random.default_rng(0).multinomial(prompts, [1 / prompts] * prompts, (RESAMPLES, worlds)) / prompts
+        found: Floats = np.einsum("rwp,wpc->rwc", shares, self.gold)
+        return found
 
 
 def curves(worlds: Sequence[Scored], counts: tuple[int, ...], *, loops: bool = True) -> dict[str, Curve]:
@@ -109,8 +122,8 @@ def curves(worlds: Sequence[Scored], counts: tuple[int, ...], *, loops: bool = T
                 _prompt(one[keep], gold[keep], how, counts)
                 for one, gold, keep in zip(members, scored.gold, kept, strict=True)
             ]
-            gold, proxy = np.mean(prompts, axis=0)
-            found[name].append((gold, proxy))
+            gold, proxy = np.swapaxes(prompts, 0, 1)
+            found[name].append((gold, proxy.mean(0)))
     return {
         name: Curve(counts=counts, gold=np.array([g for g, _ in each]), proxy=np.array([p for _, p in each]))
         for name, each in found.items()

@@ -32,17 +32,15 @@ def draw(panels: Sequence[tuple[str, Mapping[str, Curve]]], file: Path) -> None:
 
 
 def _gold(axis: Axes, title: str, curves: Mapping[str, Curve]) -> None:
-    """The mean over worlds with its interval; of the single proxy and wco each world's, too."""
+    """The mean over worlds; of the single proxy and wco with its interval and each world's curve."""
     colours = _colours(curves)
     for name, curve in curves.items():
         divergence = [kl_bound(count) for count in curve.counts]
         axis.plot(divergence, curve.mean, color=colours[name], label=name, linewidth=1.6)
         if name in (SINGLE, WCO):
-            for world in curve.gold:
+            for world in curve.worlds:
                 axis.plot(divergence, world, color=colours[name], linewidth=0.5, alpha=0.6)
-            if len(curve.gold) > 1:
-                low, high = curve.mean - curve.margin, curve.mean + curve.margin
-                axis.fill_between(divergence, low, high, color=colours[name], alpha=0.12, linewidth=0)
+            axis.fill_between(divergence, *curve.band, color=colours[name], alpha=0.15, linewidth=0)
     _named(axis, title, "gold (standard deviations)")
 
 

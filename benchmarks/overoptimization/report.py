@@ -7,23 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import Machine
-from benchmarks.overoptimization.curves import SINGLE, WCO, Curve, Spread, correlation
+from benchmarks.overoptimization.curves import SINGLE, WCO, Curve, Quantity, correlation
 from benchmarks.overoptimization.scored import Scored
 from benchmarks.overoptimization.settings import MAIN, Condition, Setup
 from guerdon.best_of_n import kl_bound
 
 NAME = "overoptimization"
-METHOD_COLUMNS = (
-    "method",
-    "peak at n",
-    "peak",
-    "gold at the end",
-    "fall",
-    "fall, world by world",
-    "gain",
-    "above single",
-    "of single's gain",
-)
+METHOD_COLUMNS = ("method", "peak at n", "peak", "at the end", "fall", "gain", "above single", "of single's gain")
+WORLD_QUANTITIES = ("at the end", "fall", "above single")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +80,12 @@ class Report:
         return "\n\n".join(filter(None, sections)) + "\n"
 
 
-_LEGEND = """Gold is in units of its standard deviation over the policy's responses, from their mean; every prompt's
-curve is the mean over all ways to choose n of its responses. The end is n = {end}. *Peak* is the mean over worlds of
-each world's highest gold, *fall* that of the way from there to the end, *peak at n* where the mean over worlds is
-highest. *Gain* is gold at the end less gold at n = 1. *Above single* compares world by world; *of single's gain* is
-the gain as a share of the single proxy's. ± is half of the 95 % interval of a mean over worlds (Student's t)."""
+_LEGEND = """Gold is in units of its standard deviation over the policy's responses, from their mean; a prompt's curve
+is the mean over all ways to choose n of its responses. The end is n = {end}. *Peak* is the mean over worlds of each
+world's highest gold, *fall* that of the way from there to the end, *peak at n* where the mean over worlds is highest.
+*Gain* is gold at the end less gold at n = 1, *above single* what is between the ends, *of single's gain* the gain as a
+share of the single proxy's. In brackets: the 95 % interval over prompts (bootstrap within each world). How much depends
+on the world is told by the worlds' own figures."""
 
 
 def _run(report: Report) -> str:
@@ -129,10 +121,10 @@ def _section(part: Part) -> str:
         f"{', '.join(f'{one:.1%}' for one in accuracies)} of unseen pairs, and correlate at "
         f"{', '.join(f'{one:.2f}' for one in alike)}."
     )
-    cells = [_method(name, curve, part.curves[SINGLE]) for name, curve in part.curves.items()]
-    ends = [[name, *(f"{one:.2f}" for one in curve.final.worlds)] for name, curve in part.curves.items()]
-    worlds = table(("gold at the end", *(f"world {index}" for index in range(len(part.worlds)))), ends)
-    return "\n\n".join([f"## {part.title}", told, table(METHOD_COLUMNS, cells), worlds])
+    methods = [_method(name, curve, part.curves[SINGLE]) for name, curve in part.curves.items()]
+    worlds = [_by_world(name, curve, part.curves[SINGLE]) for name, curve in part.curves.items()]
+    by_world = table(("world by world", *WORLD_QUANTITIES), worlds)
+    return "\n\n".join([f"## {part.title}", told, table(METHOD_COLUMNS, methods), by_world])
 
 
 def _method(name: str, curve: Curve, single: Curve) -> list[str]:
@@ -142,20 +134,24 @@ def _method(name: str, curve: Curve, single: Curve) -> list[str]:
         f"{curve.peak_count:,}",
         f"{curve.peak.mean:.2f}",
         _told(curve.final),
-        f"{curve.fall.mean:.2f}",
-        _worlds(curve.fall),
+        _told(curve.fall),
         f"{curve.gain.mean:.2f}",
         "" if name == SINGLE else _told(curve.above(single)),
         "" if name == SINGLE or share is None else f"{share:.0%}",
     ]
 
 
-def _told(spread: Spread) -> str:
-    return f"{spread.mean:.2f} ± {spread.margin:.2f}" if len(spread.worlds) > 1 else f"{spread.mean:.2f}"
+def _by_world(name: str, curve: Curve, single: Curve) -> list[str]:
+    above = "" if name == SINGLE else _worlds(curve.above(single))
+    return [name, _worlds(curve.final), _worlds(curve.fall), above]
 
 
-def _worlds(spread: Spread) -> str:
-    return ", ".join(f"{one:.2f}" for one in spread.worlds)
+def _told(quantity: Quantity) -> str:
+    return f"{quantity.mean:.2f} ({quantity.low:.2f} to {quantity.high:.2f})"
+
+
+def _worlds(quantity: Quantity) -> str:
+    return ", ".join(f"{one:.2f}" for one in quantity.worlds)
 
 
 def _part_numbers(part: Part) -> dict[str, Any]:
@@ -174,11 +170,12 @@ def _part_numbers(part: Part) -> dict[str, Any]:
 
 def _curve_numbers(curve: Curve) -> dict[str, Any]:
     return {
-        "gold_by_world": curve.gold.tolist(),
-        "proxy_by_world": curve.proxy.tolist(),
+        "gold_by_world": curve.worlds.tolist(),
+        "reward_by_world": curve.proxy.tolist(),
         "gold": curve.mean.tolist(),
-        "margin": curve.margin.tolist() if len(curve.gold) > 1 else None,
-        "fall": curve.fall.mean,
+        "gold_95": curve.band.tolist(),
+        "gold_at_the_end_by_prompt": curve.gold[:, :, -1].tolist(),
+        "fall": asdict(curve.fall),
         "fall_of_mean": curve.fall_of_mean,
     }
 
