@@ -64,7 +64,7 @@ def run_until_rows(args, out, rows):
 )
 def test_a_run_that_was_killed_goes_on(config, tmp_path, name, ending, status):
     """Whatever ends it in the middle: run again, no row is lost or doubled, and the end is the same."""
-    rows = [{"id": at, "prompt": f"Question {at}?", "response": f"Answer {at}."} for at in range(2000)]
+    rows = [{"id": at, "prompt": f"Question {at}?", "response": f"Answer {at}."} for at in range(6000)]
     origin, out = write_rows(tmp_path / "in.jsonl", rows), tmp_path / name
     lines = out if out.suffix == ".jsonl" else tmp_path / f"{name}.partial.jsonl"
     args = ("score", origin, "-o", out, "--config", config, "--batch", 5, "--in-flight", 2)
@@ -74,12 +74,12 @@ def test_a_run_that_was_killed_goes_on(config, tmp_path, name, ending, status):
     assert process.returncode == status, err
     assert "Traceback" not in err
     assert "the same command goes on from there" in err or ending == signal.SIGKILL
-    assert 30 <= lines.read_bytes().count(b"\n") < 2000
+    assert 30 <= lines.read_bytes().count(b"\n") < 6000
     done = guerdon_process(*args)
     assert done.returncode == 0
     assert re.search(r"going on after [\d,]+ rows", done.stderr)
     written = read_rows(out.read_text()) if out.suffix == ".jsonl" else pq.read_table(out).to_pylist()
-    assert [row["id"] for row in written] == list(range(2000))
+    assert [row["id"] for row in written] == list(range(6000))
     assert all(len(row["rewards"]) == 1 for row in written)
 
 
