@@ -42,10 +42,20 @@ def guerdon_process(*args, **options):
     )
 
 
+HEARING = """
+import signal
+from guerdon.cli.main import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+"""The command, which hears Ctrl-C even where tests run in the background, deaf to it."""
+
+
 @contextlib.contextmanager
 def run_until_rows(args, out, rows):
     """A run in a process of its own, with at least so many rows written. Killed if it still lives at the end."""
-    command = [sys.executable, "-m", "guerdon.cli.main", *map(str, args)]
+    command = [sys.executable, "-c", HEARING, *map(str, args)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:
             until = time.monotonic() + 60
@@ -64,7 +74,7 @@ def run_until_rows(args, out, rows):
 )
 def test_a_run_that_was_killed_goes_on(config, tmp_path, name, ending, status):
     """Whatever ends it in the middle: run again, no row is lost or doubled, and the end is the same."""
-    rows = [{"id": at, "prompt": f"Question {at}?", "response": f"Answer {at}."} for at in range(6000)]
+    rows = [{"id": at, "prompt": f"Question {at}?", "response": f"Answer {at}."} for at in range(2000)]
     origin, out = write_rows(tmp_path / "in.jsonl", rows), tmp_path / name
     lines = out if out.suffix == ".jsonl" else tmp_path / f"{name}.partial.jsonl"
     args = ("score", origin, "-o", out, "--config", config, "--batch", 5, "--in-flight", 2)
@@ -74,12 +84,12 @@ def test_a_run_that_was_killed_goes_on(config, tmp_path, name, ending, status):
     assert process.returncode == status, err
     assert "Traceback" not in err
     assert "the same command goes on from there" in err or ending == signal.SIGKILL
-    assert 30 <= lines.read_bytes().count(b"\n") < 6000
+    assert 30 <= lines.read_bytes().count(b"\n") < 2000
     done = guerdon_process(*args)
     assert done.returncode == 0
     assert re.search(r"going on after [\d,]+ rows", done.stderr)
     written = read_rows(out.read_text()) if out.suffix == ".jsonl" else pq.read_table(out).to_pylist()
-    assert [row["id"] for row in written] == list(range(6000))
+    assert [row["id"] for row in written] == list(range(2000))
     assert all(len(row["rewards"]) == 1 for row in written)
 
 
