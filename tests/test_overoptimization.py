@@ -112,7 +112,6 @@ def test_a_smoke_run_holds_every_method(report, tmp_path):
 
 def test_the_figure_is_drawn(report, tmp_path):
     """Wherever matplotlib is there."""
-    pytest.importorskip("matplotlib")
     from benchmarks.overoptimization.figure import draw
 
     draw([(part.title, part.curves) for part in report.parts], tmp_path / "figure.png")
