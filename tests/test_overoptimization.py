@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from benchmarks.overoptimization.curves import METHODS, Curve, calibrated, curves
+from benchmarks.overoptimization.figure import draw
 from benchmarks.overoptimization.gold import Gold, Standard
 from benchmarks.overoptimization.pairs import Pairs
 from benchmarks.overoptimization.policy import Policy
@@ -111,9 +112,7 @@ def test_a_smoke_run_holds_every_method(report, tmp_path):
 
 
 def test_the_figure_is_drawn(report, tmp_path):
-    """Wherever matplotlib is there."""
-    from benchmarks.overoptimization.figure import draw
-
+    """A picture of all parts."""
     draw([(part.title, part.curves) for part in report.parts], tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
@@ -22,10 +22,11 @@ from guerdon.transport.body_gate import BodyGate
 from guerdon.transport.direct_route import DirectRoute
 from guerdon.transport.errors import error_response, json_response
 from guerdon.transport.json_body import read_json
-from guerdon.transport.native import NativeApi
+from guerdon.transport.native import Asking, Json, NativeApi
 from guerdon.transport.observed import Observed, Requests
 from guerdon.transport.schemas import CompareRequest, RerankRequest, ScoreRequest
 
+Asked = TypeVar("Asked", bound=Asking)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": what}
@@ -73,29 +74,26 @@ def http_app(
 def _add_scoring(app: FastAPI, api: NativeApi, limits: Limits, health: Health) -> None:
     created = int(time.time())
 
+    async def answered(request: Request, kind: type[Asked], answer: Callable[..., Awaitable[Json]]) -> Response:
+        deadline = _admitted(request, limits, health)
+        body = await read_json(request, kind)
+        request.state.model = body.model
+        return json_response(await answer(body, request_id=request.state.id, deadline=deadline))
+
     @app.post("/v1/score", response_model=ScoreAnswer, responses=REFUSALS, openapi_extra=_body(ScoreRequest))
     async def score(request: Request) -> Response:
         """Reward the responses of one or more conversations."""
-        deadline = _admitted(request, limits, health)
-        body = await read_json(request, ScoreRequest)
-        request.state.model = body.model
-        return json_response(await api.score(body, request_id=request.state.id, deadline=deadline))
+        return await answered(request, ScoreRequest, api.score)
 
     @app.post("/v1/rerank", response_model=RerankAnswer, responses=REFUSALS, openapi_extra=_body(RerankRequest))
     async def rerank(request: Request) -> Response:
         """Rank the responses to one conversation, best first."""
-        deadline = _admitted(request, limits, health)
-        body = await read_json(request, RerankRequest)
-        request.state.model = body.model
-        return json_response(await api.rerank(body, request_id=request.state.id, deadline=deadline))
+        return await answered(request, RerankRequest, api.rerank)
 
     @app.post("/v1/compare", response_model=CompareAnswer, responses=REFUSALS, openapi_extra=_body(CompareRequest))
     async def compare(request: Request) -> Response:
         """Compare the responses to one or more conversations with each other."""
-        deadline = _admitted(request, limits, health)
-        body = await read_json(request, CompareRequest)
-        request.state.model = body.model
-        return json_response(await api.compare(body, request_id=request.state.id, deadline=deadline))
+        return await answered(request, CompareRequest, api.compare)
 
     @app.get("/v1/models", response_model=ModelList)
     async def models(request: Request) -> Response:
