@@ -7,6 +7,7 @@ import pytest
 import uvloop
 
 from checkpoints import build_checkpoint
+from guerdon.cli.main import main
 from running import serving
 
 
@@ -38,3 +39,17 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory):
     """`guerdon serve`, as it comes: the demonstration ensemble."""
     with serving(None, tmp_path_factory.mktemp("demonstration")) as running:
         yield running
+
+
+@pytest.fixture
+def guerdon(capfd):
+    """Run a command; its exit status, standard output and standard error."""
+
+    def run(*args):
+        with pytest.raises(SystemExit) as caught:
+            main([str(arg) for arg in args])
+        out, err = capfd.readouterr()
+        assert "Traceback" not in out + err
+        return caught.value.code, out, err
+
+    return run

@@ -11,13 +11,13 @@ import pytest
 import uvicorn
 import yaml
 
-from guerdon.cli.main import main
 from guerdon.cli.places import planned
 from guerdon.cli.server import application
 from guerdon.cli.starter import STARTER
 from guerdon.config.config import Config
 from guerdon.config.load import load, parse
 from guerdon.wiring import Service
+from row_files import read_rows, write_rows
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ROWS = [
@@ -60,29 +60,6 @@ def url(config):
     server.should_exit = True
     thread.join(30)
     assert not thread.is_alive()
-
-
-@pytest.fixture
-def guerdon(capfd):
-    """Run a command; its exit status, standard output and standard error."""
-
-    def run(*args):
-        with pytest.raises(SystemExit) as caught:
-            main([str(arg) for arg in args])
-        out, err = capfd.readouterr()
-        assert "Traceback" not in out + err
-        return caught.value.code, out, err
-
-    return run
-
-
-def write_rows(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def read_rows(text):
-    return [json.loads(line) for line in text.splitlines()]
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from guerdon.cli.main import main
 from guerdon.cli.moments import Moments, independent
+from row_files import write_rows
 
 RNG = np.random.default_rng(0)
 ROWS = [{"prompt": f"Question {i}?", "responses": ["yes " * (1 + i % 5), "no", f"{i} {i}"]} for i in range(20)]
@@ -30,25 +30,6 @@ def config(checkpoint, tmp_path_factory):
     file = tmp_path_factory.mktemp("config") / "guerdon.yaml"
     file.write_text(yaml.safe_dump(settings))
     return file
-
-
-@pytest.fixture
-def guerdon(capfd):
-    """Run a command; its exit status, standard output and standard error."""
-
-    def run(*args):
-        with pytest.raises(SystemExit) as caught:
-            main([str(arg) for arg in args])
-        out, err = capfd.readouterr()
-        assert "Traceback" not in out + err
-        return caught.value.code, out, err
-
-    return run
-
-
-def write_rows(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def configured(config, tmp_path, **more):

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import re
 import signal
 import subprocess
@@ -14,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from row_files import read_rows, write_rows
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -24,15 +25,6 @@ def config(checkpoint, tmp_path_factory):
     file = tmp_path_factory.mktemp("config") / "guerdon.yaml"
     file.write_text(yaml.safe_dump({"scorers": {"default": settings}}))
     return file
-
-
-def write_rows(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def read_rows(text):
-    return [json.loads(line) for line in text.splitlines()]
 
 
 def guerdon_process(*args, **options):
