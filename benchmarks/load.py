@@ -30,10 +30,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What came back: bodies in the order sent, each request's latency, and the time from first to last."""
+    """What came back, in the order sent: bodies, latencies and ends; ``seconds`` is the time from first to last."""
 
     bodies: list[str]
     latencies_s: list[float]
+    ended_s: list[float]
     seconds: float
 
 
@@ -55,7 +56,7 @@ def drive(url: str, requests: Sequence[Request], *, concurrency: int = 0) -> Ans
     if client.returncode:
         raise Refused(client.stderr.strip().splitlines()[-1] if client.stderr.strip() else "the load client failed")
     report = json.loads(client.stdout)
-    return Answers(bodies=report["bodies"], latencies_s=report["latencies_s"], seconds=report["seconds"])
+    return Answers(**report)
 
 
 class _Client:
@@ -67,6 +68,7 @@ class _Client:
         self._began = 0.0
         self.bodies = [""] * len(requests)
         self.latencies_s = [0.0] * len(requests)
+        self.ended_s = [0.0] * len(requests)
 
     async def run(self, workers: int) -> float:
         """Send all; the seconds that took."""
@@ -85,7 +87,8 @@ class _Client:
             sent = time.perf_counter()
             async with self._session.post(path, data=body) as answer:
                 text = await answer.text()
-            self.latencies_s[index] = time.perf_counter() - sent
+            ended = time.perf_counter()
+            self.latencies_s[index], self.ended_s[index] = ended - sent, ended - self._began
             if answer.status != 200:
                 raise Refused(f"{path}: {answer.status} {text[:300]}")
             self.bodies[index] = text
@@ -101,7 +104,12 @@ async def _send(plan: dict[str, Any]) -> dict[str, object]:
     ) as session:
         client = _Client(session, requests)
         seconds = await client.run(int(str(plan["concurrency"])))
-    return {"bodies": client.bodies, "latencies_s": client.latencies_s, "seconds": seconds}
+    return {
+        "bodies": client.bodies,
+        "latencies_s": client.latencies_s,
+        "ended_s": client.ended_s,
+        "seconds": seconds,
+    }
 
 
 def main() -> int:

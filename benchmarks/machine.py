@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import subprocess
 import time
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -24,7 +25,7 @@ RATED_FOR_S = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The hardware and the versions that a result holds for."""
+    """The hardware and the versions that a result holds for. ``commit`` is this checkout's, marked if files differ."""
 
     cpu: str
     cores: int
@@ -33,6 +34,7 @@ class Machine:
     system: str
     python: str
     versions: dict[str, str]
+    commit: str
 
     @property
     def slug(self) -> str:
@@ -55,6 +57,7 @@ def describe() -> Machine:
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
         versions={name: found for name in TOLD_PACKAGES if (found := _version(name))},
+        commit=_commit(),
     )
 
 
@@ -85,6 +88,15 @@ def matrix_rate(shape: Shape, dtype: str) -> float:
                 linear(rows, weight)
             seconds = min(seconds, time.perf_counter() - began)
     return work / seconds
+
+
+def _commit() -> str:
+    git = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        told = subprocess.run(git, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return told.stdout.strip()
 
 
 def _version(package: str) -> str | None:

@@ -13,6 +13,11 @@ from benchmarks.rows import Row
 COLUMNS = 3
 COLOURS = {
     "guerdon": "#1b6ca8",
+    "guerdon-compiled": "#6fb1dd",
+    "one-head": "#6fb1dd",
+    "five-heads": "#1b6ca8",
+    "one-model": "#6fb1dd",
+    "five-models": "#1b6ca8",
     "vllm": "#d1751f",
     "vllm-uncached": "#e6b48a",
     "infinity": "#4f9d57",

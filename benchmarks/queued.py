@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,26 @@ from benchmarks.guerdon_system import Guerdon
 from benchmarks.load import Request, drive
 from benchmarks.servers import Server
 from benchmarks.stage import say
-from benchmarks.systems import Place
+from benchmarks.systems import Place, counter
 from benchmarks.texts import Group, GroupShape, draw
 
 SIZES = (1_000, 10_000, 100_000)
 RESPONSES = 100
 """Of one request: ten requests under way at a time are a queue of a thousand responses."""
-FEWEST = 20_000
-"""So many responses at least are asked for, however short the queue."""
+MEASURED = 300
+"""Requests that are answered while the time is taken. As many as are under way are answered before, and as many after:
+the queue neither fills nor drains meanwhile."""
 SHAPE = GroupShape(prompt=8, responses=RESPONSES, shortest=4, longest=12)
-SAMPLE_EVERY_S = 0.05
+SAMPLE_EVERY_S = 0.1
 
 
 @dataclass(slots=True)
 class Peak:
-    """Most resident bytes seen, of the gateway and of its largest child."""
+    """Most resident bytes seen, of the gateway and of its largest child, and most queries that waited for a worker."""
 
     gateway: int = 0
     worker: int = 0
+    waiting: float = 0.0
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -44,31 +47,39 @@ def measure_queued(root: Path, scale: float) -> list[dict[str, Any]]:
     try:
         server.wait()
         sizes = [size for size in SIZES if size <= SIZES[-1] * scale] or SIZES[:1]
-        return [_measured(system, server, size) for size in sizes]
+        rows = [_measured(system, server, size) for size in sizes]
+        grown = [None, *(_bytes_per_further_response(shorter, longer) for shorter, longer in pairwise(rows))]
+        return [row | {"gateway_bytes_per_further_response": each} for row, each in zip(rows, grown, strict=True)]
     finally:
         server.stop()
 
 
 def _measured(system: Guerdon, server: Server, size: int) -> dict[str, Any]:
     under_way = size // RESPONSES
-    groups = draw(SHAPE, max(size, FEWEST) // RESPONSES, f"queued {size}")
     drive(server.url, _requests(system, draw(SHAPE, under_way, f"warming {size}")[:100]), concurrency=under_way)
-    before = _resident(server)
+    groups = draw(SHAPE, under_way + MEASURED + under_way, f"queued {size}")
     with _watched(server) as peak:
         answers = drive(server.url, _requests(system, groups), concurrency=under_way)
-    rewarded = sum(len(system.rewards(body)) for body in answers.bodies)
-    say(f"  a queue of {size}: {rewarded} responses in {answers.seconds:.1f} s")
+    ends = sorted(answers.ended_s)
+    seconds = ends[under_way + MEASURED - 1] - ends[under_way - 1]
+    rate = MEASURED * RESPONSES / seconds
+    say(f"  a queue of {size}: {rate:,.0f} responses/s")
     return {
         "queued_responses": size,
         "requests_under_way": under_way,
-        "responses": rewarded,
-        "seconds": answers.seconds,
-        "responses_per_s": rewarded / answers.seconds,
-        "gateway_MiB_before": before.gateway / 2**20,
-        "gateway_MiB_most": peak.gateway / 2**20,
-        "gateway_bytes_per_queued": max(0.0, (peak.gateway - before.gateway) / size),
+        "most_waiting_for_a_worker": int(peak.waiting),
+        "responses": MEASURED * RESPONSES,
+        "seconds": seconds,
+        "responses_per_s": rate,
         "worker_MiB_most": peak.worker / 2**20,
+        "gateway_MiB_most": peak.gateway / 2**20,
     }
+
+
+def _bytes_per_further_response(shorter: dict[str, Any], longer: dict[str, Any]) -> float:
+    """What the gateway grew by for each response that the queue was longer."""
+    grown: float = (longer["gateway_MiB_most"] - shorter["gateway_MiB_most"]) * 2**20
+    return grown / float(longer["queued_responses"] - shorter["queued_responses"])
 
 
 def _requests(system: Guerdon, groups: list[Group]) -> list[Request]:
@@ -85,6 +96,7 @@ def _watched(server: Server) -> Iterator[Peak]:
         while not peak.stop.wait(SAMPLE_EVERY_S):
             seen = _resident(server)
             peak.gateway, peak.worker = max(peak.gateway, seen.gateway), max(peak.worker, seen.worker)
+            peak.waiting = max(peak.waiting, counter(server.get("/metrics"), "guerdon_queue_items"))
 
     watcher = threading.Thread(target=watch)
     watcher.start()

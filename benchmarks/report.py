@@ -80,7 +80,7 @@ def _machine(machine: Machine, scale: float, seconds: float) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     return (
         f"{machine.cpu}, {machine.cores} cores ({flags}), {machine.memory_gib} GiB; {machine.system}; "
-        f"Python {machine.python}; {versions}. Scale {scale:g}, {seconds / 60:.0f} minutes."
+        f"Python {machine.python}; {versions}; commit {machine.commit}. Scale {scale:g}, {seconds / 60:.0f} minutes."
     )
 
 
@@ -125,7 +125,9 @@ def _table(names: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:.3g}" if isinstance(value, float) else f"{value:,}"
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else _number(value)
 
 
 def _number(value: float) -> str:

@@ -13,16 +13,17 @@ from benchmarks.workloads import Workload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """Of several rounds: the median, between the least and the most."""
+    """Of several rounds: each one's value in their order, and the median between the least and the most."""
 
     median: float
     least: float
     most: float
+    rounds: list[float]
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
         """At least one value."""
-        return cls(median=median(values), least=min(values), most=max(values))
+        return cls(median=median(values), least=min(values), most=max(values), rounds=list(values))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

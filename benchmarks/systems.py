@@ -203,6 +203,6 @@ def native_request(group: Group) -> tuple[str, dict[str, Any]]:
 
 
 def counter(metrics: str, name: str) -> float:
-    """The sum of a Prometheus counter's series."""
+    """The sum of a metric's series."""
     found = re.findall(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", metrics, flags=re.MULTILINE)
     return sum(map(float, found))
