@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator
 
 import typer
@@ -16,6 +17,8 @@ from guerdon.wiring import Plan, Service
 DRAIN_S = 30
 KEEP_ALIVE_S = 75
 """Longer than clients keep idle connections: one that is closed while a request is on its way is an error to them."""
+COLLECT_AFTER = 20_000
+"""So many more objects than were freed, and those that are new are searched for cycles."""
 SAMPLE_CALL = """curl -s {url}/v1/score -H 'Content-Type: application/json' -d '{{
   "inputs": [{{"prompt": "How do I boil an egg?",
               "responses": ["Put it in boiling water for eight minutes, then cool it under the tap.",
@@ -86,8 +89,20 @@ async def _announce(
         typer.secho(f"guerdon: {error}", fg="red", err=True)
         server.should_exit = True
         raise
+    _spare_garbage_collection()
     models = ", ".join(service.gateway.models)
     typer.echo(f"guerdon: ready. Models: {models}\n\nTry it:\n\n{SAMPLE_CALL.format(url=url)}\n", err=True)
+
+
+def _spare_garbage_collection() -> None:
+    """Look for cycles less often, and never in what has lived since the start.
+
+    Nearly all that a request makes is freed when its last reference goes. With a hundred thousand responses queued,
+    a search for cycles every 700 allocations took a sixth of the gateway's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
 
 
 def _port(server: uvicorn.Server, asked: int) -> int:

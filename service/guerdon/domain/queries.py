@@ -13,6 +13,8 @@ from guerdon.domain.errors import ServiceError
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
 TOKEN_BYTES = 4
+COMPARED_BYTES = 256
+"""Of two sequences at a time. A queue compares short ones by the thousand: this is faster there than arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,12 @@ def shared_tokens(one: bytes, other: bytes) -> int:
     length = min(len(one), len(other))
     if one[:length] == other[:length]:
         return length // TOKEN_BYTES
-    differ = integers(one[:length]) != integers(other[:length])
-    return int(differ.argmax())
+    start, end = 0, COMPARED_BYTES
+    while one[start:end] == other[start:end]:
+        start, end = end, end + COMPARED_BYTES
+    end = min(end, length)
+    differ = int.from_bytes(one[start:end]) ^ int.from_bytes(other[start:end])
+    return (end - -(-differ.bit_length() // 8)) // TOKEN_BYTES
 
 
 Answer = Floats | ServiceError

@@ -1,7 +1,9 @@
 """Cuts the attention of a packed row into blocks, each dense or under a small mask."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -108,10 +110,15 @@ def _near(block: Block, row: Row, *, causal: bool, window: int | None) -> Mask |
 
 def _tree(block: Block, row: Row, *, causal: bool) -> Mask:
     """Who sees whom among a block's own tokens: a key is seen from its place to the end of its subtree."""
-    here = [segment for segment in row.segments if block.start <= segment.start < block.end]
+    here = row.segments[_segment(row, block.start) : _segment(row, block.end)]
     lengths = [segment.end - segment.start for segment in here]
     reach = np.repeat([segment.reach for segment in here], lengths)
     places = np.arange(block.start, block.end)
     first = places if causal else np.repeat([segment.start for segment in here], lengths)
     seen: Mask = (first[None] <= places[:, None]) & (places[:, None] < reach[None])
     return seen
+
+
+def _segment(row: Row, place: int) -> int:
+    """The index of the first segment that starts at the place or after it."""
+    return bisect_left(row.segments, place, key=attrgetter("start"))

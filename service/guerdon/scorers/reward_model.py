@@ -1,13 +1,14 @@
 """Scores with a sequence classifier: its raw logits are the scores."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from guerdon.domain.errors import ServiceError
 from guerdon.domain.ports import Engine
 from guerdon.domain.queries import Query
 from guerdon.domain.samples import Sample
 from guerdon.domain.scores import Outcome
-from guerdon.engines.tokenizer import ModelTokenizer, Tokens
+from guerdon.engines.tokenizer import ModelTokenizer
 from guerdon.scorers.scorer import outcome, prepared
 
 
@@ -24,13 +25,23 @@ class RewardModel:
 
     async def score(self, samples: Sequence[Sample], deadline: float) -> list[Outcome]:
         """One outcome per sample; each sample has one response."""
-        read = await prepared(lambda s: self._tokenizer.conversation(s.messages, s.responses[0]), samples)
-        asked = [tokens for tokens in read if isinstance(tokens, Tokens)]
-        queries = [Query.of(tokens.ids, tokens.type_ids, adapter=self._adapter) for tokens in asked]
-        answers = iter(await self._engine.answer(queries, deadline))
+        read = await prepared(self._read, samples)
+        asked = [item.query for item in read if isinstance(item, _Read)]
+        answers = iter(await self._engine.answer(asked, deadline))
         return [
-            tokens
-            if isinstance(tokens, ServiceError)
-            else outcome(next(answers), len(self.heads), truncated=tokens.truncated, tokens=len(tokens.ids))
-            for tokens in read
+            item
+            if isinstance(item, ServiceError)
+            else outcome(next(answers), len(self.heads), truncated=item.truncated, tokens=item.query.length)
+            for item in read
         ]
+
+    def _read(self, sample: Sample) -> "_Read":
+        tokens = self._tokenizer.conversation(sample.messages, sample.responses[0])
+        return _Read(Query.of(tokens.ids, tokens.type_ids, adapter=self._adapter), tokens.truncated)
+
+
+class _Read(NamedTuple):
+    """A sample as the model reads it, while it waits in the queue."""
+
+    query: Query
+    truncated: bool
