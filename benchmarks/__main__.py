@@ -104,7 +104,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peers", default=",".join(GUESTS), help=f"some of {','.join(GUESTS)}; empty for none")
     parser.add_argument("--scale", type=float, default=DEFAULT_SCALE, help="how much of each workload")
     parser.add_argument("--rounds", type=int, help="instead of each workload's own number")
-    parser.add_argument("--smoke", action="store_true", help="a few minutes' run that shows whether the benchmark works")
+    parser.add_argument(
+        "--smoke", action="store_true", help="a few minutes' run that shows whether the benchmark works"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="where results are written")
     parser.add_argument("--pip-args", default="", help="for the peers' environments: where wheels come from")
     given = parser.parse_args()

@@ -30,7 +30,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What came back, in the order sent: bodies, latencies and ends; ``seconds`` is the time from first to last."""
+    """What came back, in the order sent: bodies, latencies and ends; ``seconds`` is the time from first to last.
+
+    Of a request that was given up, the body is empty.
+    """
 
     bodies: list[str]
     latencies_s: list[float]
@@ -38,11 +41,15 @@ class Answers:
     seconds: float
 
 
-def drive(url: str, requests: Sequence[Request], *, concurrency: int = 0) -> Answers:
-    """Send requests, at most ``concurrency`` at a time (0: all at once). Raises Refused."""
+def drive(url: str, requests: Sequence[Request], *, concurrency: int = 0, enough: int | None = None) -> Answers:
+    """Send requests, at most ``concurrency`` at a time (0: all at once); give the rest up after ``enough`` answers.
+
+    Raises Refused.
+    """
     plan = {
         "url": url,
         "concurrency": concurrency or len(requests),
+        "enough": len(requests) if enough is None else enough,
         "requests": [[request.path, request.body, request.after_s] for request in requests],
     }
     client = subprocess.run(
@@ -59,11 +66,17 @@ def drive(url: str, requests: Sequence[Request], *, concurrency: int = 0) -> Ans
     return Answers(**report)
 
 
+class _Enough(Exception):
+    """There are as many answers as are wanted."""
+
+
 class _Client:
     """Workers take the next request, wait for its time, and send it."""
 
-    def __init__(self, session: aiohttp.ClientSession, requests: Sequence[tuple[str, bytes, float]]) -> None:
-        self._session, self._requests = session, requests
+    def __init__(
+        self, session: aiohttp.ClientSession, requests: Sequence[tuple[str, bytes, float]], enough: int
+    ) -> None:
+        self._session, self._requests, self._wanted = session, requests, enough
         self._left = iter(range(len(requests)))
         self._began = 0.0
         self.bodies = [""] * len(requests)
@@ -71,11 +84,14 @@ class _Client:
         self.ended_s = [0.0] * len(requests)
 
     async def run(self, workers: int) -> float:
-        """Send all; the seconds that took."""
+        """Send until there are enough answers; the seconds that took."""
         self._began = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(self._work())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(workers):
+                    group.create_task(self._work())
+        except* _Enough:
+            pass
         return time.perf_counter() - self._began
 
     async def _work(self) -> None:
@@ -92,6 +108,9 @@ class _Client:
             if answer.status != 200:
                 raise Refused(f"{path}: {answer.status} {text[:300]}")
             self.bodies[index] = text
+            self._wanted -= 1
+            if not self._wanted:
+                raise _Enough
 
 
 async def _send(plan: dict[str, Any]) -> dict[str, object]:
@@ -102,7 +121,7 @@ async def _send(plan: dict[str, Any]) -> dict[str, object]:
         timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
         connector=aiohttp.TCPConnector(limit=0),
     ) as session:
-        client = _Client(session, requests)
+        client = _Client(session, requests, int(str(plan["enough"])))
         seconds = await client.run(int(str(plan["concurrency"])))
     return {
         "bodies": client.bodies,

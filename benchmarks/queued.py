@@ -19,9 +19,10 @@ from benchmarks.texts import Group, GroupShape, draw
 SIZES = (1_000, 10_000, 100_000)
 RESPONSES = 100
 """Of one request: ten requests under way at a time are a queue of a thousand responses."""
-MEASURED = 300
-"""Requests that are answered while the time is taken. As many as are under way are answered before, and as many after:
-the queue neither fills nor drains meanwhile."""
+MEASURED = {"tiny": 300, "small": 60}
+"""Requests that are answered while the time is taken, by model: one that hardly computes, so that the gateway is the
+limit, and one that does. As many as are under way are answered before, and are still waiting at the end: the queue
+neither fills nor drains meanwhile."""
 SHAPE = GroupShape(prompt=8, responses=RESPONSES, shortest=4, longest=12)
 SAMPLE_EVERY_S = 0.1
 
@@ -37,38 +38,43 @@ class Peak:
 
 
 def measure_queued(root: Path, scale: float) -> list[dict[str, Any]]:
-    """One row for each queue length, all on one server and a model that hardly computes."""
-    say("scale: a queue of many responses")
-    place = Place(
-        models=root / "models", model="tiny", dtype="float32", environments=root, work=root / "work" / "queued"
-    )
-    system = Guerdon()
-    server = Server("guerdon", system.launch(place), place.work / "guerdon.log")
-    try:
-        server.wait()
-        sizes = [size for size in SIZES if size <= SIZES[-1] * scale] or SIZES[:1]
-        rows = [_measured(system, server, size) for size in sizes]
-        grown = [None, *(_bytes_per_further_response(shorter, longer) for shorter, longer in pairwise(rows))]
-        return [row | {"gateway_bytes_per_further_response": each} for row, each in zip(rows, grown, strict=True)]
-    finally:
-        server.stop()
+    """One row for each queue length and model, one server a model."""
+    sizes = [size for size in SIZES if size <= SIZES[-1] * scale] or SIZES[:1]
+    rows = []
+    for model in MEASURED:
+        say(f"scale: a queue of many responses for the model {model}")
+        place = Place(
+            models=root / "models", model=model, dtype="float32", environments=root, work=root / "work" / "queued"
+        )
+        system = Guerdon()
+        server = Server("guerdon", system.launch(place), place.work / "guerdon.log")
+        try:
+            server.wait()
+            found = [_measured(system, server, model, size) for size in sizes]
+        finally:
+            server.stop()
+        grown = [None, *(_bytes_per_further_response(shorter, longer) for shorter, longer in pairwise(found))]
+        rows += [row | {"gateway_bytes_per_further_response": each} for row, each in zip(found, grown, strict=True)]
+    return rows
 
 
-def _measured(system: Guerdon, server: Server, size: int) -> dict[str, Any]:
-    under_way = size // RESPONSES
-    drive(server.url, _requests(system, draw(SHAPE, under_way, f"warming {size}")[:100]), concurrency=under_way)
-    groups = draw(SHAPE, under_way + MEASURED + under_way, f"queued {size}")
+def _measured(system: Guerdon, server: Server, model: str, size: int) -> dict[str, Any]:
+    under_way, measured = size // RESPONSES, MEASURED[model]
+    warming = draw(SHAPE, min(under_way, 20), f"warming {model} {size}")
+    drive(server.url, _requests(system, warming), concurrency=under_way)
+    groups = draw(SHAPE, under_way + measured + under_way, f"queued {model} {size}")
     with _watched(server) as peak:
-        answers = drive(server.url, _requests(system, groups), concurrency=under_way)
-    ends = sorted(answers.ended_s)
-    seconds = ends[under_way + MEASURED - 1] - ends[under_way - 1]
-    rate = MEASURED * RESPONSES / seconds
+        answers = drive(server.url, _requests(system, groups), concurrency=under_way, enough=under_way + measured)
+    ends = sorted(end for end, body in zip(answers.ended_s, answers.bodies, strict=True) if body)
+    seconds = ends[-1] - ends[under_way - 1]
+    rate = measured * RESPONSES / seconds
     say(f"  a queue of {size}: {rate:,.0f} responses/s")
     return {
+        "model": model,
         "queued_responses": size,
         "requests_under_way": under_way,
         "most_waiting_for_a_worker": int(peak.waiting),
-        "responses": MEASURED * RESPONSES,
+        "responses": measured * RESPONSES,
         "seconds": seconds,
         "responses_per_s": rate,
         "worker_MiB_most": peak.worker / 2**20,
