@@ -62,6 +62,7 @@ HAND_WORKED = [
     ([1, 2, 3, 4], {"method": "cvar", "level": 0.5}, 1.5),
     ([1, 2, 3, 4], {"method": "cvar", "level": 0.375}, (1 + 0.5 * 2) / 1.5),
     ([5, 1, 3], {"method": "cvar", "level": 0.1}, 1),
+    ([5, 1, 3], {"method": "cvar", "level": 5e-324}, 1),
     ([5, 1, 3], {"method": "cvar", "level": 1}, 3),
     ([2, 3], {"method": "weighted", "weights": {"a": 0.5, "b": -1}}, -2),
     # (cos 30 degrees, sin 30 degrees) on helpfulness and verbosity, given at another length (arXiv 2402.18571)
@@ -249,6 +250,26 @@ def test_degraded_rewards_by_hand():
     # A weighted sum of negative scores would rise without its missing member.
     weighted = Aggregation(method="weighted", weights={"a": 1, "b": 1, "c": 1}).fitted(names)
     assert aggregate_degraded([[-1, -2, None]], weighted, names) == [-5]
+    # One of positive scores would fall: 3 by those that answered, 4 with the missing one at 1.
+    assert aggregate_degraded([[1, 2, None]], weighted, names) == [3]
+    # So would UWO with a large coefficient: 2 - 5 * 4 = -18, against 4/3 - 5 * 32/9 = -148/9 with a second 0.
+    steep = Aggregation(method="uwo", coefficient=5).fitted(names)
+    assert aggregate_degraded([[0, 4, None]], steep, names) == [-18]
+    # What counts against a response is taken to be as high as the highest.
+    against = Aggregation(method="weighted", weights={"a": 1, "b": 1, "c": -1}).fitted(names)
+    assert aggregate_degraded([[1, 2, None]], against, names) == [1]
+
+
+def test_degraded_ranks_by_hand():
+    """Two responses: of the member that answered both, and with the missing one at the lowest that was given."""
+    names = NAMES[:2]
+    borda = Aggregation(method="borda").fitted(names)
+    # The first member prefers the first; the second said 0 of the first, and is taken to say 1 of the second.
+    assert aggregate_degraded([[2, 0], [1, None]], borda, names) == [0.5, 0]
+    # Nobody answered both: (2, 2) beats (1, 1).
+    assert aggregate_degraded([[2, None], [None, 1]], borda, names) == [1, 0]
+    rows = [[3, None], [1, 5]]
+    assert aggregate_degraded(rows, Aggregation(method="pareto").fitted(names), names) == [3, 0]
 
 
 @given(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))
@@ -275,6 +296,11 @@ def test_a_calibration_that_cannot_be_is_refused(bad):
         ({"method": "weighted"}, "weighted needs weights"),
         ({"method": "cvar", "level": 0}, "above 0"),
         ({"method": "weighted", "weights": {"a": math.nan}}, "finite"),
+        ({"method": "weighted", "weights": {"a": 1e308}}, "less than or equal to 1000000"),
+        ({"method": "weighted", "weights": {"a": 0}}, "a weight that is not 0"),
+        ({"method": "direction", "weights": {"a": 0}}, "a weight that is not 0"),
+        ({"method": "maxmin", "groups": {"x": []}}, "at least 1 item"),
+        ({"method": "maxmin", "groups": {"x": ["a", "a"]}}, "names a member twice"),
     ],
 )
 def test_parameters_that_do_not_go_with_the_method_are_refused(given, told):
@@ -286,10 +312,9 @@ def test_parameters_that_do_not_go_with_the_method_are_refused(given, told):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"method": "weighted", "weights": {"a": 1}}, "weights: b is left out"),
+        ({"method": "weighted", "weights": {"a": 1}}, "weights: every member is needed; left out: b"),
         ({"method": "weighted", "weights": {"a": 1, "b": 1, "z": 1}}, "no member z; members: a, b"),
-        ({"method": "direction", "weights": {"a": 0}}, "not 0"),
-        ({"method": "maxmin", "groups": {"x": ["a"]}}, "groups: b is left out"),
+        ({"method": "maxmin", "groups": {"x": ["a"]}}, "groups: every member is needed; left out: b"),
         ({"method": "capped", "caps": {"z": 1}}, "no member z"),
     ],
 )

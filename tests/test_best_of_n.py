@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guerdon.best_of_n import best_weights, expected_best, kl_bound
-from guerdon.preferences import Strength, bradley_terry, win_rates
+from guerdon.preferences import bradley_terry, strengths, win_rates
 
 
 def test_the_golden_curve():
@@ -67,10 +67,21 @@ def test_more_than_there_are_cannot_be_drawn(count):
 
 def test_preference_strength_by_hand():
     """Margins of ten members as in Secrets of RLHF II: mean, deviation, and the share on the majority's side."""
-    strength = Strength.of([1.0, 2.0, -1.0, 0.0])
+    first, second = [3.0, 2.0, 0.0, 1.0], [2.0, 0.0, 1.0, 1.0]
+    strength, reversed_ = strengths([first, second], [(0, 1), (1, 0)])
     assert (strength.mean, strength.std) == (0.5, pytest.approx(math.sqrt(1.25)))
-    assert strength.agreement == 2.5 / 4
-    assert Strength.of([-1.0, -2.0]).agreement == 1.0
+    assert strength.agreement == reversed_.agreement == 2.5 / 4
+    assert reversed_.mean == -0.5
+    assert strengths([[1.0, 1.0], [2.0, 3.0]], [(0, 1)])[0].agreement == 1.0
+
+
+def test_strength_is_that_of_the_members_who_scored_both():
+    """One who said nothing of a response has no margin; where nobody has, there is no strength."""
+    scores = [[1.0, 5.0, math.nan], [0.0, math.nan, math.nan], [math.nan, 1.0, math.nan]]
+    of_first, nobody, of_second = strengths(scores, [(0, 1), (1, 2), (0, 2)])
+    assert (of_first.mean, of_first.std, of_first.agreement) == (1.0, 0.0, 1.0)
+    assert nobody is None
+    assert of_second.mean == 4.0
 
 
 def test_the_minimax_winner_of_a_cycle():
@@ -82,5 +93,7 @@ def test_the_minimax_winner_of_a_cycle():
 @given(st.floats(-30, 30), st.floats(-30, 30))
 def test_bradley_terry_is_the_sigmoid_of_the_difference(first, second):
     """And both orders add up to 1."""
-    assert bradley_terry(first, second) == pytest.approx(1 / (1 + math.exp(second - first)), abs=1e-12)
-    assert bradley_terry(first, second) + bradley_terry(second, first) == pytest.approx(1)
+    table = bradley_terry([first, second])
+    assert table[0, 1] == pytest.approx(1 / (1 + math.exp(second - first)), abs=1e-12)
+    assert table[0, 1] + table[1, 0] == pytest.approx(1)
+    assert table[0, 0] == table[1, 1] == 0.5

@@ -150,11 +150,17 @@ def test_curves_by_aggregations_of_stored_members(guerdon, tmp_path):
         ({"rewards": [1]}, ["--gold", "gold"], "row 1: gold: a list of numbers"),
         ({"rewards": [1], "gold": [1, 2]}, ["--gold", "gold"], "1 rewards and 2 in gold"),
         ({"rewards": "1"}, [], "row 1: rewards: a list of numbers"),
+        ({"rewards": [1, None]}, [], "row 1: rewards[1]: a finite number is needed, and this is None"),
+        ({"rewards": [1.7e308, 1.7e308]}, [], "too large for their mean"),
+        ({"members": {"a": [1], "b": [1, 2]}}, ["--by", "wco"], "row 1: members: 1 of a and 2 of b"),
+        ({"members": {"a": [1e308], "b": [-1e308]}}, ["--by", "uwo"], "too far apart for uwo"),
+        ({"members": {"a": [1], "b": [1]}}, ["--by", "lcb:7"], "--by lcb:7: coefficient: at most 1"),
+        ({"members": {"a": [1]}, "member_errors": [{"member": "b"}]}, ["--by", "wco"], "1 with members missing"),
         ({"rewards": [1]}, ["--by", "wco"], "score the file with --detail members"),
         ({"members": {"a": [1]}}, ["--by", "wko"], "--by wko"),
         ({"rewards": [1, 2]}, ["--n", "3"], "from 1 to 2"),
         ({"rewards": [1, 2]}, ["--n", "a"], "whole numbers"),
-        ({"error": {"code": "x"}}, [], "no row with rewards"),
+        ({"error": {"code": "x"}}, [], "no row with rewards; left out: 1 with an error"),
     ],
 )
 def test_what_has_no_curve_is_told_why(row, options, told, guerdon, tmp_path):
@@ -163,3 +169,54 @@ def test_what_has_no_curve_is_told_why(row, options, told, guerdon, tmp_path):
     status, _, err = guerdon("bon", origin, *options)
     assert status == 1
     assert told in err
+
+
+def test_rows_of_other_members_have_no_curve_together(guerdon, tmp_path):
+    """An ensemble of two and one of one are not averaged; rows with errors are told of."""
+    rows = [{"members": {"a": [1], "b": [2]}}, {"error": {"code": "x"}}, {"members": {"a": [1]}}]
+    origin = write_rows(tmp_path / "scored.jsonl", rows)
+    status, _, err = guerdon("bon", origin, "--by", "mean")
+    assert (status, "row 3: members: a; the rows before have a, b" in err) == (1, True)
+    origin = write_rows(tmp_path / "two.jsonl", rows[:2])
+    status, told, err = guerdon("bon", origin, "--by", "mean")
+    assert status == 0
+    assert "1 rows; left out: 1 with an error" in err
+    assert "+-" not in told
+
+
+def test_an_empty_file_has_no_curve(guerdon, tmp_path):
+    """Nor a picture."""
+    status, _, err = guerdon("bon", write_rows(tmp_path / "none.jsonl", []))
+    assert (status, "there is no row with rewards" in err) == (1, True)
+
+
+def test_degraded_rewards_are_told_in_files(guerdon, config, tmp_path):
+    """Who is missing and why, in the row; how many rows, at the end. Calibration takes no such row."""
+    settings = yaml.safe_load(config.read_text())["scorers"]
+    settings["two"]["max_tokens"] = 24
+    lenient = {"members": ["one", "two"], "calibration": "none", "on_member_failure": "degrade"}
+    file = configured(config, tmp_path, scorers=settings, ensembles={"default": lenient})
+    long = {"prompt": "Question?", "responses": ["yes", "no " * 40]}
+    origin, out = write_rows(tmp_path / "rows.jsonl", [*ROWS, long]), tmp_path / "calibration.json"
+    status, told, err = guerdon("score", origin, "--config", file, "--detail", "members")
+    assert status == 0
+    assert "21 rows, 1 of them with rewards that members are missing from" in err
+    row = json.loads(told.splitlines()[-1])
+    assert row["members_used"] == [["one", "two"], ["one"]]
+    assert row["member_errors"][0]["code"] == "response_too_long"
+    assert row["members"]["two"][1] is None
+    status, told, err = guerdon("score", origin, "--config", file, "--on-member-failure", "error")
+    assert (status, "response_too_long" in err) == (3, True)
+    status, _, err = guerdon("calibrate", origin, "--config", file, "-o", out)
+    assert (status, "1 of them with an error" in err) == (3, True)
+    assert json.loads(out.read_text())["data"]["rows"] == 20
+
+
+def test_calibration_asks_members_and_not_their_ensemble(guerdon, config, tmp_path):
+    """An ensemble that ranks can be calibrated on single responses; how members combine is no option of it."""
+    ranking = {"members": ["one", "two"], "calibration": "none", "aggregation": {"method": "borda"}}
+    file = configured(config, tmp_path, ensembles={"default": ranking})
+    origin = write_rows(tmp_path / "rows.jsonl", [{"prompt": "p", "response": "yes " * i} for i in range(1, 5)])
+    status, _, err = guerdon("calibrate", origin, "--config", file, "-o", tmp_path / "calibration.json")
+    assert status == 0, err
+    assert guerdon("calibrate", origin, "--config", file, "-o", tmp_path / "c.json", "--method", "wco")[0] == 2

@@ -89,16 +89,18 @@ def test_changing_the_aggregation_computes_nothing_again(service):
 def test_what_does_not_go_together_is_told(service):
     """The field and the limit, for parameters and for members."""
     faults = {
-        "wco has no use for level": {"method": "wco", "level": 0.5},
-        "weights: two is left out": {"method": "weighted", "weights": {"one": 1}},
-        "there is no member three; members: one, two": {"method": "capped", "caps": {"three": 1}},
-        "coefficient: at most 1 for 2 members": {"method": "lcb", "coefficient": 1.5},
+        "wco has no use for level": ("", {"method": "wco", "level": 0.5}),
+        "left out: two": (".weights", {"method": "weighted", "weights": {"one": 1}}),
+        "there is no member three; members: one, two": (".caps", {"method": "capped", "caps": {"three": 1}}),
+        "coefficient: at most 1 for 2 members": (".coefficient", {"method": "lcb", "coefficient": 1.5}),
+        "a number is needed": (".weights.one", {"method": "weighted", "weights": {"one": "1", "two": 1}}),
+        "less than or equal": (".weights.one", {"method": "direction", "weights": {"one": 1e308}}),
     }
-    for message, how in faults.items():
+    for message, (field, how) in faults.items():
         answer = ask(service, aggregation=how)
         assert answer.status_code == 422
         assert message in answer.json()["error"]["message"]
-        assert answer.json()["error"]["field"] == "aggregation"
+        assert answer.json()["error"]["field"] == f"aggregation{field}"
     lone = ask(service, responses=["yes"], aggregation={"method": "borda"})
     assert lone.status_code == 422
     assert "borda compares responses" in lone.json()["error"]["message"]
@@ -137,7 +139,9 @@ def test_reranking_under_each_policy(service):
     """The same in a ranking."""
     body = {"model": "with_nan", "query": PROMPT, "documents": RESPONSES}
     assert service.post("/v1/rerank", body).status_code == 500
-    results = service.post("/v1/rerank", {**body, "on_member_failure": "degrade"}).json()["results"]
+    degraded = service.post("/v1/rerank", {**body, "on_member_failure": "degrade"}).json()
+    results = degraded["results"]
+    assert [(e["response"], e["member"]) for e in degraded["member_errors"]] == [(i, "nan") for i in range(3)]
     assert all(result["members_used"] == ["one"] for result in results)
     alone = service.post("/v1/rerank", {**body, "model": "one"}).json()["results"]
     assert [result["index"] for result in results] == [result["index"] for result in alone]
@@ -177,8 +181,43 @@ def test_comparing_chosen_pairs_with_one_scorer(service):
         answer = service.post("/v1/compare", body)
         assert answer.status_code == 422
         assert message in answer.json()["error"]["message"]
+        assert answer.json()["error"]["field"].startswith("inputs[0].pairs")
     alone = service.post("/v1/compare", {"model": "one", "inputs": [{"prompt": PROMPT, "responses": ["a"]}]})
     assert (alone.status_code, alone.json()["error"]["field"]) == (422, "inputs[0].responses")
+
+
+def test_comparing_where_members_are_missing(service):
+    """Each pair by the members that scored both; who is missing is told. Ranks have no probabilities."""
+    body = {"model": "with_short", "inputs": [{"prompt": PROMPT, "responses": ["yes", "no", "no " * 40]}]}
+    assert service.post("/v1/compare", body).status_code == 422
+    lenient = service.post("/v1/compare", {**body, "on_member_failure": "degrade"}).json()["data"][0]
+    assert lenient["members_used"] == [["two", "short"], ["two", "short"], ["two"]]
+    assert [(e["response"], e["member"]) for e in lenient["member_errors"]] == [(2, "short")]
+    two = rewards(service, "two", body["inputs"][0]["responses"])
+    assert [one["mean"] for one in lenient["strength"][1:]] == close([two[0] - two[2], two[1] - two[2]])
+    assert lenient["strength"][1]["std"] == 0
+    ranks = service.post("/v1/compare", {**body, "on_member_failure": "degrade", "aggregation": {"method": "borda"}})
+    assert (ranks.status_code, ranks.json()["error"]["field"]) == (422, "aggregation.method")
+
+
+def test_a_tournament_is_bounded_and_quick(service):
+    """Each with each of 362 is allowed, and nobody else waits for it; of 400 is not."""
+    body = {"model": "one", "inputs": [{"prompt": PROMPT, "responses": [f"yes {i}" for i in range(400)]}]}
+    refused = service.post("/v1/compare", body)
+    assert (refused.status_code, refused.json()["error"]["field"]) == (413, "inputs")
+    assert "79800 pairs are too many; at most 65536 (limits.max_pairs)" in refused.json()["error"]["message"]
+    body["inputs"][0]["responses"] = body["inputs"][0]["responses"][:362]
+    answer = service.post("/v1/compare", {**body, "model": "lenient"}).json()["data"][0]
+    assert len(answer["probability"]) == len(answer["strength"]) == 362 * 361 // 2
+
+
+def test_what_each_member_said_is_told_though_some_are_missing(service):
+    """A null where a member failed, in scores as in the raw ones."""
+    answer = ask(service, "with_short", ["yes", "no " * 40], on_member_failure="degrade", detail="members")
+    item = answer.json()["data"][0]
+    for told in (item["members"], item["members_raw"]):
+        assert [score is None for score in told["short"]] == [False, True]
+        assert None not in told["two"]
 
 
 def test_a_dead_member_under_each_policy(service, folders):

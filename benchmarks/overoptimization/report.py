@@ -10,6 +10,7 @@ from benchmarks.machine import Machine
 from benchmarks.overoptimization.curves import SINGLE, WCO, Curve, Quantity, correlation
 from benchmarks.overoptimization.scored import Scored
 from benchmarks.overoptimization.settings import MAIN, Condition, Setup
+from benchmarks.tables import table
 from guerdon.best_of_n import kl_bound
 
 NAME = "overoptimization"
@@ -178,12 +179,3 @@ def _curve_numbers(curve: Curve) -> dict[str, Any]:
         "fall": asdict(curve.fall),
         "fall_of_mean": curve.fall_of_mean,
     }
-
-
-def table(names: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, its columns aligned for those who read it on a terminal."""
-    lines = [list(names), *map(list, cells)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
-    lines.insert(1, ["-" * width for width in widths])
-    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in padded)

@@ -8,7 +8,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, median
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -37,6 +37,7 @@ USED: Mapping[str, frozenset[str]] = {
 PARAMETERS = ("coefficient", "level", "weights", "groups", "caps")
 UWO_COEFFICIENT, LEVEL = 0.5, 0.25
 
+Weight = Annotated[float, Field(ge=-1e6, le=1e6)]
 Row = Sequence[float]
 PointWise = Callable[[Row], float]
 
@@ -55,8 +56,8 @@ class Aggregation(Strict):
     coefficient: float | None = Field(None, ge=0, le=1000)
     ddof: Literal[0, 1] = 0
     level: float | None = Field(None, ge=0, le=1)
-    weights: dict[str, float] | None = Field(None, min_length=1)
-    groups: dict[str, list[str]] | None = Field(None, min_length=1)
+    weights: dict[str, Weight] | None = Field(None, min_length=1)
+    groups: dict[str, Annotated[list[str], Field(min_length=1)]] | None = Field(None, min_length=1)
     caps: dict[str, float] | None = Field(None, min_length=1)
 
     @model_validator(mode="after")
@@ -70,6 +71,10 @@ class Aggregation(Strict):
             raise ValueError(f"{self.method} needs {needed}")
         if self.method == "cvar" and self.level == 0:
             raise ValueError("the level of cvar is above 0; the minimum alone is wco")
+        if self.weights is not None and not any(self.weights.values()):
+            raise ValueError(f"{self.method} needs a weight that is not 0")
+        if any(len(set(group)) < len(group) for group in (self.groups or {}).values()):
+            raise ValueError("groups: a group names a member twice")
         return self
 
     def told(self) -> dict[str, object]:
@@ -81,7 +86,7 @@ class Aggregation(Strict):
         return {name: getattr(self, name) for name in PARAMETERS if getattr(self, name) is not None}
 
     def fitted(self, members: Sequence[str]) -> "Aggregation":
-        """For these members, with nothing left out. Raises ValueError for members that there are not, and the like."""
+        """For these members, with nothing left out. Raises Misfit for members that there are not, and the like."""
         for name in ("weights", "caps"):
             self._check_known(name, getattr(self, name) or {}, members)
         for group in (self.groups or {}).values():
@@ -95,21 +100,20 @@ class Aggregation(Strict):
                 return self.model_copy(update={"level": LEVEL})
             case "weighted":
                 self._check_all("weights", self.weights or {}, members)
-            case "direction" if not any((self.weights or {}).values()):
-                raise ValueError("weights: a direction needs one that is not 0")
             case "maxmin":
                 self._check_all("groups", [name for group in (self.groups or {}).values() for name in group], members)
         return self
 
     def _bounded(self, members: int) -> float:
-        """The k of lcb. Raises ValueError where more from a member could mean less reward."""
+        """The k of lcb. Raises Misfit where more from a member could mean less reward."""
         most = monotone_coefficient(members, self.ddof)
         if self.coefficient is None:
             return most if math.isfinite(most) else 0.0
         if self.coefficient > most * (1 + 1e-12):
-            raise ValueError(
-                f"coefficient: at most {most:.4g} for {members} members (ddof {self.ddof}): "
-                "above that, a higher score of one member could lower the reward"
+            raise Misfit(
+                "coefficient",
+                f"at most {most:.4g} for {members} members (ddof {self.ddof}): "
+                "above that, a higher score of one member could lower the reward",
             )
         return self.coefficient
 
@@ -117,13 +121,21 @@ class Aggregation(Strict):
     def _check_known(where: str, named: "Sequence[str] | Mapping[str, float]", members: Sequence[str]) -> None:
         for name in named:
             if name not in members:
-                raise ValueError(f"{where}: there is no member {name}; members: {', '.join(members)}")
+                raise Misfit(where, f"there is no member {name}; members: {', '.join(members)}")
 
     @staticmethod
     def _check_all(where: str, named: "Sequence[str] | Mapping[str, float]", members: Sequence[str]) -> None:
         lacking = [name for name in members if name not in named]
         if lacking:
-            raise ValueError(f"{where}: {', '.join(lacking)} is left out")
+            raise Misfit(where, f"every member is needed; left out: {', '.join(lacking)}")
+
+
+class Misfit(ValueError):
+    """A parameter does not go with an ensemble's members."""
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(f"{parameter}: {message}")
+        self.parameter = parameter
 
 
 class Calibration(Strict):
@@ -151,15 +163,19 @@ def aggregate(rows: Sequence[Row], how: Aggregation, members: Sequence[str]) -> 
 
 
 def aggregate_degraded(rows: Sequence[Sequence[float | None]], how: Aggregation, members: Sequence[str]) -> list[float]:
-    """The same where members are missing (None), at least one a row being there: no reward is raised by that.
+    """The same where members are missing (None), at least one a row being there.
 
     The smaller of two: the aggregate of the members that answered, and the aggregate of all, each missing one taken
-    to have said what the lowest of the others did.
+    to have said what the least favourable of the others did: the lowest score, or the highest if its weight is below 0.
     """
+    weights = how.weights or {}
+    least_favourable = [max if weights.get(name, 0.0) < 0 else min for name in members]
     filled = []
     for row in rows:
-        lowest = min(value for value in row if value is not None)
-        filled.append([lowest if value is None else value for value in row])
+        there = [value for value in row if value is not None]
+        filled.append(
+            [worst(there) if value is None else value for value, worst in zip(row, least_favourable, strict=True)]
+        )
     cautious = aggregate(filled, how, members)
     if how.method in SET_WISE:
         whole = [m for m in range(len(members)) if all(row[m] is not None for row in rows)]
@@ -169,9 +185,9 @@ def aggregate_degraded(rows: Sequence[Sequence[float | None]], how: Aggregation,
         return list(map(min, answered, cautious))
     rewards = []
     for row, floor in zip(rows, cautious, strict=True):
-        there = [(name, value) for name, value in zip(members, row, strict=True) if value is not None]
-        one = _point_wise(how, [name for name, _ in there])
-        rewards.append(min(floor, _held(one, [value for _, value in there])))
+        answers = [(name, value) for name, value in zip(members, row, strict=True) if value is not None]
+        one = _point_wise(how, [name for name, _ in answers])
+        rewards.append(min(floor, _held(one, [value for _, value in answers])))
     return rewards
 
 
@@ -179,7 +195,10 @@ def variance(values: Row, ddof: int) -> float:
     """The members' variance; 0 for a single member, whatever the ddof."""
     if len(values) < 2:
         return 0.0
-    mean = fmean(values)
+    try:
+        mean = fmean(values)
+    except OverflowError:
+        return math.inf
     return math.fsum((value - mean) * (value - mean) for value in values) / (len(values) - ddof)
 
 
@@ -209,14 +228,12 @@ def _held(one: PointWise, row: Row) -> float:
 def _point_wise(how: Aggregation, members: Sequence[str]) -> PointWise:
     """A function of one response's scores, in the order of the members, which may be some of those fitted to.
 
+    Those that tell members apart are `_named`.
+
     mean, median; wco: the minimum; uwo: mean - coefficient * variance (arXiv 2310.02743, section 3.2).
     lcb: mean - coefficient * standard deviation, a lower confidence bound.
     quantile: of the members, linear between them. cvar: the mean of the lowest share ``level`` of them (conditional
     value at risk; Rockafellar and Uryasev 2000), a member on the edge counting in part.
-    weighted: sum of weight * score. direction: the same with weights of length 1 (directional preference alignment,
-    arXiv 2402.18571). capped: sum of weight * min(score, cap), no score counting beyond its proxy point (after
-    constrained RLHF, arXiv 2310.04373). maxmin: the least content group's mean (MaxMin-RLHF, arXiv 2402.08925; the
-    max is the trainer's, and where it is over expected rewards, the members are told to compute them from).
     """
     coefficient, level, ddof = how.coefficient or 0.0, how.level or 0.0, how.ddof
     match how.method:
@@ -239,7 +256,13 @@ def _point_wise(how: Aggregation, members: Sequence[str]) -> PointWise:
 
 
 def _named(how: Aggregation, members: Sequence[str]) -> PointWise:
-    """The methods that tell members apart."""
+    """The methods that tell members apart.
+
+    weighted: sum of weight * score. direction: the same with weights of length 1 (directional preference alignment,
+    arXiv 2402.18571). capped: sum of weight * min(score, cap), no score counting beyond its proxy point (after
+    constrained RLHF, arXiv 2310.04373). maxmin: the least content group's mean (MaxMin-RLHF, arXiv 2402.08925; the
+    max is the trainer's, and where it is over expected rewards, the members are told to compute them from).
+    """
     given = how.weights or {}
     if how.method == "maxmin":
         groups = _indexes(how.groups or {}, members)
@@ -274,6 +297,8 @@ def _quantile(row: Row, level: float) -> float:
 def _cvar(row: Row, level: float) -> float:
     ordered = sorted(row)
     count = level * len(ordered)
+    if count <= 1:
+        return ordered[0]
     whole = min(math.floor(count), len(ordered) - 1)
     return math.fsum([*ordered[:whole], (count - whole) * ordered[whole]]) / count
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from guerdon.aggregation import Aggregation
+from guerdon.aggregation import Aggregation, Misfit
 from guerdon.domain import trace
 from guerdon.domain.errors import ServiceError, UnknownModel, UnusableField
 from guerdon.domain.events import Failed, Missing, Rewarded
@@ -128,8 +128,8 @@ def _fitted(model: Model, aggregation: Aggregation | None, degrade: bool | None)
         return model.aggregation
     try:
         return aggregation.fitted(model.names)
-    except ValueError as error:
-        raise UnusableField(f"aggregation: {error}", field="aggregation") from error
+    except Misfit as error:
+        raise UnusableField(f"aggregation.{error}", field=f"aggregation.{error.parameter}") from error
 
 
 def _refuse_unusable(model: Model, samples: Sequence[Sample]) -> None:

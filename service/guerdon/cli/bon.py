@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from guerdon.aggregation import Aggregation, aggregate
 from guerdon.best_of_n import expected_best, kl_bound
 from guerdon.cli.faults import CannotRun, readable
 from guerdon.cli.files import reading, source
-from guerdon.cli.intervals import Z_95
 from guerdon.cli.options import InFile
 from guerdon.cli.rows import Json
 from guerdon.cli.tables import table
@@ -43,11 +41,14 @@ PlotFile = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="d
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Means over the prompts for each n, of what counts and of what chose, with the former's standard error."""
+    """Means over the prompts for each n, of what counts and of what chose, with the former's standard error.
+
+    There is no standard error with a single prompt.
+    """
 
     name: str
     gold: list[float]
-    gold_error: list[float]
+    gold_error: list[float] | None
     proxy: list[float]
 
 
@@ -72,9 +73,12 @@ def bon(
     Exit status: 0, 1 if it could not run, 2 for a wrong option.
 
     """
-    prompts = list(_prompts(origin, [proxy] if not by else [], gold, by))
+    left_out = _LeftOut()
+    prompts = list(_prompts(origin, [proxy] if not by else [], gold, by, left_out))
     if not prompts:
-        raise CannotRun(f"{origin}: there is no row with rewards")
+        raise CannotRun(f"{origin}: there is no row with {'members' if by else proxy}{left_out.told()}")
+    if left_out.any:
+        typer.secho(f"guerdon: {len(prompts):,} rows{left_out.told()}", fg="yellow", err=True)
     counts = _counts(n, min(len(prompt.values[0]) for prompt in prompts))
     names = by or [proxy]
     curves = [_curve(name, at, prompts, counts) for at, name in enumerate(names)]
@@ -98,19 +102,50 @@ class _Prompt:
     gold: list[float] | None
 
 
-def _prompts(origin: str, columns: Sequence[str], gold: str | None, by: Sequence[str] | None) -> Iterator[_Prompt]:
-    """Raises CannotRun for a row that lacks what is asked for; rows with an error are left out."""
-    ways = [_way(one) for one in by or ()]
+@dataclass(slots=True)
+class _LeftOut:
+    """Rows that say nothing of the curve."""
+
+    errors: int = 0
+    degraded: int = 0
+
+    @property
+    def any(self) -> bool:
+        """Whether there are such rows."""
+        return bool(self.errors or self.degraded)
+
+    def told(self) -> str:
+        """In words."""
+        counted = ((self.errors, "with an error"), (self.degraded, "with members missing"))
+        parts = [f"{count:,} {what}" for count, what in counted if count]
+        return f"; left out: {', '.join(parts)}" if parts else ""
+
+
+def _prompts(
+    origin: str, columns: Sequence[str], gold: str | None, by: Sequence[str] | None, left_out: _LeftOut
+) -> Iterator[_Prompt]:
+    """Raises CannotRun for a row that lacks what is asked for, or whose members are others than the first row's."""
+    ways = [(one, _way(one)) for one in by or ()]
+    names: list[str] = []
     with reading(source(origin)) as rows:
         for row in rows:
             where = f"{origin}: row {row.number}"
             if row.fault is not None:
                 raise CannotRun(f"{where}: {row.fault.message}")
             if "error" in row.columns:
+                left_out.errors += 1
+                continue
+            if ways and row.columns.get("member_errors"):
+                left_out.degraded += 1
                 continue
             values = [_numbers(row.columns, column, where) for column in columns]
             if ways:
-                values = _aggregated(row.columns.get("members"), ways, where)
+                members = _members(row.columns, where)
+                names = names or list(members)
+                if members.keys() != set(names):
+                    raise CannotRun(f"{where}: members: {', '.join(members)}; the rows before have {', '.join(names)}")
+                columns_of = [members[name] for name in names]
+                values = [_aggregated(columns_of, names, written, way, where) for written, way in ways]
             counted = None if gold is None else _numbers(row.columns, gold, where)
             if counted is not None and len(counted) != len(values[0]):
                 raise CannotRun(f"{where}: {len(values[0])} rewards and {len(counted)} in {gold}")
@@ -119,12 +154,11 @@ def _prompts(origin: str, columns: Sequence[str], gold: str | None, by: Sequence
 
 def _numbers(columns: Mapping[str, Any], name: str, where: str) -> list[float]:
     found = columns.get(name)
-    if (
-        not isinstance(found, list)
-        or not found
-        or not all(type(one) in (int, float) and math.isfinite(one) for one in found)
-    ):
+    if not isinstance(found, list) or not found:
         raise CannotRun(f"{where}: {name}: a list of numbers is needed, one a response")
+    for index, one in enumerate(found):
+        if type(one) not in (int, float) or not math.isfinite(one):
+            raise CannotRun(f"{where}: {name}[{index}]: a finite number is needed, and this is {str(one)[:40]}")
     return list(map(float, found))
 
 
@@ -140,15 +174,30 @@ def _way(written: str) -> Aggregation:
         raise CannotRun(f"--by {written}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
 
 
-def _aggregated(members: Any, ways: Sequence[Aggregation], where: str) -> list[list[float]]:
+def _members(columns: Mapping[str, Any], where: str) -> dict[str, list[float]]:
+    members = columns.get("members")
     if not isinstance(members, dict) or not members:
         raise CannotRun(f"{where}: members: missing; score the file with --detail members")
-    columns = [_numbers(members, name, where) for name in members]
+    told = {name: _numbers(members, name, f"{where}: members") for name in members}
+    first = next(iter(told))
+    for name, scores in told.items():
+        if len(scores) != len(told[first]):
+            raise CannotRun(f"{where}: members: {len(told[first])} of {first} and {len(scores)} of {name}")
+    return told
+
+
+def _aggregated(
+    columns: Sequence[Sequence[float]], names: Sequence[str], written: str, way: Aggregation, where: str
+) -> list[float]:
     try:
-        rows = list(zip(*columns, strict=True))
-        return [aggregate(rows, way.fitted(list(members)), list(members)) for way in ways]
+        how = way.fitted(names)
     except ValueError as error:
-        raise CannotRun(f"{where}: {error}") from error
+        raise CannotRun(f"--by {written}: {error}") from error
+    with np.errstate(over="ignore", invalid="ignore"):
+        rewards = aggregate(list(zip(*columns, strict=True)), how, names)
+    if not all(map(math.isfinite, rewards)):
+        raise CannotRun(f"{where}: the members' scores are too far apart for {written} to be a number")
+    return rewards
 
 
 def _counts(written: str | None, most: int) -> list[int]:
@@ -165,15 +214,15 @@ def _counts(written: str | None, most: int) -> list[int]:
 
 
 def _curve(name: str, at: int, prompts: Sequence[_Prompt], counts: Sequence[int]) -> Curve:
-    proxies = [expected_best(prompt.values[at], prompt.values[at], counts) for prompt in prompts]
-    golds = [expected_best(prompt.values[at], prompt.gold or prompt.values[at], counts) for prompt in prompts]
-    spread = np.std(golds, axis=0, ddof=1) if len(prompts) > 1 else np.zeros(len(counts))
-    return Curve(
-        name,
-        gold=[fmean(column) for column in zip(*golds, strict=True)],
-        gold_error=(spread / math.sqrt(len(prompts))).tolist(),
-        proxy=[fmean(column) for column in zip(*proxies, strict=True)],
-    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        proxies = [expected_best(prompt.values[at], prompt.values[at], counts) for prompt in prompts]
+        golds = [expected_best(prompt.values[at], prompt.gold or prompt.values[at], counts) for prompt in prompts]
+        gold, proxy = np.mean(golds, axis=0), np.mean(proxies, axis=0)
+        spread = np.std(golds, axis=0, ddof=1) if len(prompts) > 1 else None
+    if not np.isfinite([gold, proxy]).all() or (spread is not None and not np.isfinite(spread).all()):
+        raise CannotRun(f"{name}: the rewards are too large for their mean to be a number")
+    error = None if spread is None else (spread / math.sqrt(len(prompts))).tolist()
+    return Curve(name, gold=gold.tolist(), gold_error=error, proxy=proxy.tolist())
 
 
 def _told(curves: Sequence[Curve], counts: Sequence[int], prompts: int, gold: str | None) -> Json:
@@ -193,14 +242,19 @@ def _in_words(curves: Sequence[Curve], counts: Sequence[int], gold: str | None) 
     what = gold or "reward"
     headings = ["n", "KL at most", *(f"{what} by {curve.name}" for curve in curves)]
     rows = [
-        [f"{count:,}", f"{kl_bound(count):.3f}"]
-        + [f"{curve.gold[at]:.4f} +-{Z_95 * curve.gold_error[at]:.4f}" for curve in curves]
+        [f"{count:,}", f"{kl_bound(count):.3f}", *(_with_error(curve, at) for curve in curves)]
         for at, count in enumerate(counts)
     ]
-    told = [table(headings, rows, right=range(len(headings))), "+- is half the 95 % interval over the prompts"]
+    told = [table(headings, rows, right=range(len(headings)))]
+    if curves[0].gold_error is not None:
+        told.append("+- is the standard error of the mean over the prompts")
     if gold is not None:
         told += [_peak(curve, counts, gold) for curve in curves]
     return "\n".join(told)
+
+
+def _with_error(curve: Curve, at: int) -> str:
+    return f"{curve.gold[at]:.4f}" + (f" +-{curve.gold_error[at]:.4f}" if curve.gold_error is not None else "")
 
 
 def _peak(curve: Curve, counts: Sequence[int], gold: str) -> str:
@@ -218,12 +272,13 @@ def _draw(curves: Sequence[Curve], counts: Sequence[int], gold: str | None, file
     axes = figure.subplots()
     kl = [kl_bound(count) for count in counts]
     for curve in curves:
-        half = Z_95 * np.array(curve.gold_error)
         axes.plot(kl, curve.gold, marker=".", label=curve.name)
-        axes.fill_between(kl, curve.gold - half, curve.gold + half, alpha=0.15)
+        if curve.gold_error is not None:
+            middle, half = np.array(curve.gold), np.array(curve.gold_error)
+            axes.fill_between(kl, middle - half, middle + half, alpha=0.15)
     axes.set_xlabel("KL from the policy, at most (nats)")
     axes.set_ylabel(gold or "reward")
-    axes.legend()
+    axes.legend(title="band: one standard error" if curves[0].gold_error is not None else None)
     with readable(file):
         try:
             figure.savefig(file, dpi=150)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from guerdon.cli.faults import CannotRun, readable
 from guerdon.cli.files import reading, source
 from guerdon.cli.job import SOME_ERRORS, Count, rewarded, tell, total_rows, understanding
 from guerdon.cli.moments import Moments, independent
-from guerdon.cli.options import Asking, InFile, Options, with_options
+from guerdon.cli.options import COMBINING, Asking, InFile, Options, with_options
 from guerdon.cli.places import card_of
 from guerdon.cli.progress import Watching, watching
 from guerdon.cli.rows import Json, Row
@@ -25,7 +26,7 @@ HARDLY = 1.5
 CalibrationOut = Annotated[Path, typer.Option("--out", "-o", help="where the calibration is written (JSON)")]
 
 
-@with_options
+@partial(with_options, without=COMBINING)
 def calibrate(origin: InFile, out: CalibrationOut, *, options: Options) -> None:
     """Measure the members of an ensemble on a file of your own.
 
@@ -47,7 +48,7 @@ def calibrate(origin: InFile, out: CalibrationOut, *, options: Options) -> None:
     identity = rows_from.identity()
     if identity is None:
         raise CannotRun("calibrate: a file is needed, of which the calibration can tell the hash")
-    asking = options.asking("members", calibrated=False)
+    asking = options.asking_members()
     members = asking.card["members"]
     moments, count = Moments(len(members)), Count()
     total = total_rows(identity, asking)

@@ -27,16 +27,18 @@ SOME_ERRORS = 3
 
 @dataclass(slots=True)
 class Count:
-    """Rows so far, and those with an error."""
+    """Rows so far, those with an error, and those with rewards that members are missing from."""
 
     rows: int = 0
     errors: int = 0
     first_error: str = ""
+    degraded: int = 0
     unused_column: str | None = None
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Count an output row, or the item of one."""
         self.rows += 1
+        self.degraded += bool(row.get("member_errors"))
         if "error" in row:
             error = row["error"]
             self.errors += 1
@@ -46,9 +48,12 @@ class Count:
 
     def told(self) -> str:
         """In words."""
-        if not self.errors:
-            return f"{self.rows:,} rows"
-        return f"{self.rows:,} rows, {self.errors:,} of them with an error; the first is {self.first_error}"
+        told = f"{self.rows:,} rows"
+        if self.degraded:
+            told += f", {self.degraded:,} of them with rewards that members are missing from"
+        if self.errors:
+            told += f", {self.errors:,} of them with an error; the first is {self.first_error}"
+        return told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +106,7 @@ def tell(count: Count, where: str | None = None) -> None:
     """The last line of a run, on standard error."""
     hint = f" (--ignore {count.unused_column} passes the column on, unused)" if count.unused_column else ""
     told = f"guerdon: {count.told()}{hint}" + (f" -> {where}" if where else "")
-    typer.secho(told, fg="yellow" if count.errors else None, err=True)
+    typer.secho(told, fg="yellow" if count.errors or count.degraded else None, err=True)
 
 
 async def _write(

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -17,7 +17,7 @@ from guerdon.cli.faults import CannotRun
 from guerdon.cli.places import Place, card_of, place
 from guerdon.cli.rows import Json
 from guerdon.cli.scoring import Request
-from guerdon.transport.schemas import AggregationBody
+from guerdon.transport.schemas import AggregationBody, MemberFailure
 
 
 def _alone(context: typer.Context, parameter: typer.CallbackParam, value: Any) -> Any:
@@ -58,21 +58,37 @@ class Options:
     aggregation: Annotated[
         str | None, typer.Option(metavar="JSON", help='all of it, as {"method": "quantile", "level": 0.2}')
     ] = None
+    on_member_failure: Annotated[
+        MemberFailure | None, typer.Option(help="degrade: leave a reward to the members that answered")
+    ] = None
     batch: Annotated[int, typer.Option(min=1, help="rows in a request")] = 16
     in_flight: Annotated[int, typer.Option(min=1, max=256, help="requests under way at a time")] = 8
     limit: Annotated[int | None, typer.Option(min=1, help="stop after so many rows")] = None
     ignore: Annotated[list[str] | None, typer.Option(help="a column that is passed on, but not used")] = None
 
-    def asking(self, detail: str = "rewards", *, calibrated: bool = True) -> "Asking":
-        """Find the model, and check that it can do what is asked. Raises CannotRun or NotServable.
+    def asking_members(self) -> "Asking":
+        """The same for what each member says by itself: not calibrated, not combined, and none may be missing."""
+        where = place(self.config, self.url, calibrated=False)
+        card = card_of(where.cards(), self.model)
+        combined = "aggregation" in card
+        request = Request(
+            model=self.model,
+            aggregation={"method": "mean"} if combined else None,
+            on_member_failure="error" if combined else None,
+            detail="members",
+        )
+        return Asking(where, card, request, None, self)
 
-        Unless ``calibrated``, ensembles of a configuration are run without calibrations.
-        """
-        where = place(self.config, self.url, calibrated=calibrated)
+    def asking(self, detail: str = "rewards") -> "Asking":
+        """Find the model, and check that it can do what is asked. Raises CannotRun or NotServable."""
+        where = place(self.config, self.url)
         card = card_of(where.cards(), self.model)
         given = self._aggregation()
-        if given and "aggregation" not in card:
+        single = "aggregation" not in card
+        if given and single:
             raise CannotRun(f"--{next(iter(given))}: {self.model} is a single scorer: it has nothing to aggregate")
+        if self.on_member_failure and single:
+            raise CannotRun(f"--on-member-failure: {self.model} is a single scorer: it has no members")
         try:
             whole = AggregationBody(**given).over(Aggregation(**card.get("aggregation", {})))
             effective = whole.fitted(card["members"])
@@ -82,7 +98,9 @@ class Options:
             ) from error
         except ValueError as error:
             raise CannotRun(f"--{next(iter(given))}: {error}") from error
-        request = Request(model=self.model, aggregation=given or None, detail=detail)
+        request = Request(
+            model=self.model, aggregation=given or None, on_member_failure=self.on_member_failure, detail=detail
+        )
         return Asking(where, card, request, effective if "aggregation" in card else None, self)
 
     def _aggregation(self) -> Json:
@@ -119,18 +137,24 @@ class Asking:
             "revision": self.card["revision"],
             "aggregation": self.effective.model_dump() if self.effective else None,
             "detail": self.request.detail,
+            "on_member_failure": self.request.on_member_failure,
             "ignored columns": sorted(self.options.ignore or ()),
         }
 
 
-def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, with each field of `Options` as an option of its own."""
+COMBINING = frozenset({"method", "coefficient", "ddof", "aggregation", "on_member_failure"})
+"""Options about what becomes of members' scores."""
+
+
+def with_options(command: Callable[..., None], *, without: Collection[str] = ()) -> Callable[..., None]:
+    """The command, with each field of `Options` as an option of its own, but for some."""
     hints = get_type_hints(Options, include_extras=True)
     shared = [
         inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
         )
         for field in dataclasses.fields(Options)
+        if field.name not in without
     ]
     parameters = inspect.signature(command).parameters.values()
     own = [parameter for parameter in parameters if parameter.annotation is not Options]

@@ -18,7 +18,9 @@ Json = dict[str, Any]
 
 PASSED_ON = ("prompt", "messages", "reference", "principle")
 RESPONSE_COLUMNS = ("responses", "response", "chosen", "rejected")
-RESULTS = ("rewards", "std", "members", "truncated", "ranking", "best", "error")
+RESULTS = (
+    "rewards", "std", "members", "truncated", "members_used", "member_errors", "ranking", "best", "error",
+)  # fmt: skip
 """Columns that commands write; an input's columns of these names give way to them."""
 
 
@@ -90,7 +92,7 @@ def scored(row: Mapping[str, Any], item: Mapping[str, Any]) -> Json:
     told = {key: item[key] for key in ("rewards", "std", "members") if item.get(key) is not None}
     if any(item.get("truncated") or ()):
         told["truncated"] = item["truncated"]
-    return {**passed, **told}
+    return {**passed, **told, **_degraded(item)}
 
 
 def reranked(row: Mapping[str, Any], item: Mapping[str, Any]) -> Json:
@@ -100,7 +102,14 @@ def reranked(row: Mapping[str, Any], item: Mapping[str, Any]) -> Json:
         return {**passed, "error": item["error"]}
     rewards = item["rewards"]
     ranking = sorted(range(len(rewards)), key=lambda index: -rewards[index])
-    return {**passed, "ranking": ranking, "best": ranking[0], "rewards": rewards}
+    return {**passed, "ranking": ranking, "best": ranking[0], "rewards": rewards, **_degraded(item)}
+
+
+def _degraded(item: Mapping[str, Any]) -> Json:
+    """Who is missing from which rewards, and why; nothing where nobody is."""
+    if not item.get("member_errors"):
+        return {}
+    return {"members_used": item["members_used"], "member_errors": item["member_errors"]}
 
 
 def acceptable(columns: Mapping[str, Any], responses: int) -> frozenset[int]:

@@ -38,12 +38,13 @@ class Request:
 
     model: str
     aggregation: Json | None = None
+    on_member_failure: str | None = None
     detail: str = "rewards"
 
     def options(self) -> Json:
         """As the body has it."""
-        chosen = {"aggregation": self.aggregation} if self.aggregation else {}
-        return {"model": self.model, "detail": self.detail, **chosen}
+        chosen = {"aggregation": self.aggregation, "on_member_failure": self.on_member_failure}
+        return {"model": self.model, "detail": self.detail} | {key: value for key, value in chosen.items() if value}
 
 
 class Scoring(Protocol):

@@ -51,8 +51,10 @@ class InputAnswer(BaseModel):
     index: int
     rewards: list[float] | None = None
     std: list[float] | None = Field(None, description="the members' standard deviation, for ensembles")
-    members: dict[str, list[float]] | None = Field(None, description="calibrated scores, with detail: members")
-    members_raw: dict[str, list[float]] | None = Field(None, description="raw scores, with detail: members")
+    members: dict[str, list[float | None]] | None = Field(
+        None, description="calibrated scores, with detail: members; null where a member failed"
+    )
+    members_raw: dict[str, list[float | None]] | None = Field(None, description="the same, not calibrated")
     members_used: list[list[str]] | None = Field(None, description="with on_member_failure: degrade, per response")
     member_errors: list[MemberError] | None = Field(None, description="with degrade: why the others are missing")
     truncated: list[bool] | None = None
@@ -101,6 +103,7 @@ class RerankAnswer(BaseModel):
     revision: str
     results: list[RerankResult]
     errors: list[ResponseError] | None = None
+    member_errors: list[MemberError] | None = Field(None, description="with degrade: why members are missing")
     aggregation: AggregationUsed | None = None
     usage: Usage
 
@@ -121,7 +124,11 @@ class ComparedAnswer(BaseModel):
     probability: list[float] | None = Field(None, description="of each pair: that its first response is the better")
     win_rate: list[float] | None = Field(None, description="of each response: its mean probability over the others")
     rewards: list[float] | None = None
-    strength: list[Strength] | None = Field(None, description="of each pair, for ensembles")
+    strength: list[Strength | None] | None = Field(
+        None, description="of each pair, for ensembles; null where no member scored both"
+    )
+    members_used: list[list[str]] | None = Field(None, description="with on_member_failure: degrade, per response")
+    member_errors: list[MemberError] | None = Field(None, description="with degrade: why the others are missing")
     error: ErrorBody | None = None
 
 

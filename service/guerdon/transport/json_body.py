@@ -34,8 +34,10 @@ async def read_json(request: Request, kind: type[Body]) -> Body:
             raise invalid(error) from error
 
 
-def invalid(error: ValidationError, whole: str = "body") -> Invalid:
-    """The first thing wrong, in the caller's words, and how many more there are. ``whole`` names the document.
+def invalid(error: ValidationError, whole: str = "body", within: str = "") -> Invalid:
+    """The first thing wrong, in the caller's words, and how many more there are.
+
+    ``whole`` names the document, ``within`` is the field of it that was read.
 
     Where a value may be of several types, the fault that lies deepest is of the type that was meant.
     """
@@ -44,7 +46,7 @@ def invalid(error: ValidationError, whole: str = "body") -> Invalid:
     loc = tuple(part for part in first["loc"] if not _names_a_type(part))
     if first["type"] == "unknown_key":
         loc = (*loc, first["ctx"]["key"])
-    field = path_of(loc)[:MAX_FIELD_CHARACTERS]
+    field = path_of((within, *loc) if within else loc)[:MAX_FIELD_CHARACTERS]
     message = first["msg"].removeprefix("Value error, ")[:MAX_MESSAGE_CHARACTERS]
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return Invalid(f"{field or whole}: {message}{more}", field=field or whole)

@@ -2,19 +2,20 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
 from pydantic import ValidationError
 
-from guerdon.aggregation import Aggregation
+from guerdon.aggregation import SET_WISE, Aggregation
 from guerdon.domain import trace
-from guerdon.domain.errors import ServiceError, TooLarge
+from guerdon.domain.errors import ServiceError, TooLarge, UnusableField
 from guerdon.domain.limits import Limits
 from guerdon.domain.samples import Sample
 from guerdon.ensemble import Model, Reward
 from guerdon.gateway import Gateway, Rewards
-from guerdon.preferences import Strength, bradley_terry, win_rates
+from guerdon.preferences import bradley_terry, strengths, win_rates
 from guerdon.transport.errors import described
 from guerdon.transport.json_body import invalid
 from guerdon.transport.schemas import ComparedBody, CompareRequest, RerankRequest, ScoreRequest
@@ -52,14 +53,22 @@ class NativeApi:
             raise failed[0][1]
         ranked = sorted(_rewarded(rewards.samples[0]), key=lambda pair: -pair[1].value)  # stable: ties keep their order
         results = [_result(index, reward, body, degrades=rewards.degrades) for index, reward in ranked[: body.top_n]]
-        errors = {"errors": [{"response": i, **described(error)} for i, error in failed]} if failed else {}
-        return {**_head(request_id, rewards), "results": results, **errors, **_tail(rewards)}
+        more: Json = {"errors": [{"response": i, **described(error)} for i, error in failed]} if failed else {}
+        if rewards.degrades:
+            more["member_errors"] = _member_errors(_rewarded(rewards.samples[0]))
+        return {**_head(request_id, rewards), "results": results, **more, **_tail(rewards)}
 
     async def compare(self, body: CompareRequest, *, request_id: str, deadline: float) -> Json:
         """Probabilities per input. Raises the first input's error where no input could be compared."""
+        pairs = sum(_pair_count(item) for item in body.inputs)
+        self._check_size("inputs", pairs, "max_pairs", self._limits.max_pairs, what="pairs")
         rewards = await self._rewards(body, deadline)
+        how = rewards.aggregation
+        if how is not None and how.method in SET_WISE:
+            told = f"{how.method} gives ranks among the responses, which have no probabilities; choose another method"
+            raise UnusableField(f"aggregation.method: {told}", field="aggregation.method")
         data = [
-            _comparison(index, item, row)
+            _comparison(index, item, row, rewards)
             for index, (item, row) in enumerate(zip(body.inputs, rewards.samples, strict=True))
         ]
         if all("error" in item for item in data):
@@ -83,7 +92,7 @@ class NativeApi:
             try:
                 how = body.aggregation.over(self._gateway.model(body.model).aggregation)
             except ValidationError as error:
-                raise invalid(error, "aggregation") from error
+                raise invalid(error, within="aggregation") from error
         degrade = None if body.on_member_failure is None else body.on_member_failure == "degrade"
         return await self._gateway.score(body.model, samples, aggregation=how, degrade=degrade, deadline=deadline)
 
@@ -113,9 +122,10 @@ class NativeApi:
         }
 
     @staticmethod
-    def _check_size(field: str, count: int, limit: str, most: int) -> None:
+    def _check_size(field: str, count: int, limit: str, most: int, what: str = "") -> None:
         if count > most:
-            raise TooLarge(f"{field}: {count} are too many; at most {most} (limits.{limit})", field=field)
+            counted = f"{count} {what}".strip()
+            raise TooLarge(f"{field}: {counted} are too many; at most {most} (limits.{limit})", field=field)
 
 
 def _input_answer(
@@ -129,17 +139,24 @@ def _input_answer(
     if good[0][1].std is not None:
         answer["std"] = [reward.std for _, reward in good]
         if members:
-            names = [name for name in good[0][1].members if all(name in reward.members for _, reward in good)]
-            answer["members"] = {name: [reward.members[name] for _, reward in good] for name in names}
-            answer["members_raw"] = {name: [reward.members_raw[name] for _, reward in good] for name in names}
+            names = list(dict.fromkeys(name for _, reward in good for name in reward.members))
+            answer["members"] = {name: [reward.members.get(name) for _, reward in good] for name in names}
+            answer["members_raw"] = {name: [reward.members_raw.get(name) for _, reward in good] for name in names}
     if degrades:
-        answer["members_used"] = [list(reward.members) for _, reward in good]
-        answer["member_errors"] = _member_errors(good)
+        answer |= _degraded(good)
     answer["truncated"] = [reward.truncated for _, reward in good]
     if partial:
         answer["kept"] = [i for i, _ in good]
         answer["errors"] = [{"response": i, **described(error)} for i, error in failed]
     return answer
+
+
+def _degraded(good: Sequence[tuple[int, Reward]]) -> Json:
+    """Who said something of each response, and why the others did not."""
+    return {
+        "members_used": [list(reward.members) for _, reward in good],
+        "member_errors": _member_errors(good),
+    }
 
 
 def _member_errors(rewarded: Sequence[tuple[int, Reward]]) -> list[Json]:
@@ -151,31 +168,33 @@ def _member_errors(rewarded: Sequence[tuple[int, Reward]]) -> list[Json]:
     ]
 
 
-def _comparison(index: int, body: ComparedBody, row: Sequence[Reward | ServiceError]) -> Json:
+def _pair_count(body: ComparedBody) -> int:
+    responses = len(body.responses)
+    return len(body.pairs) if body.pairs else responses * (responses - 1) // 2
+
+
+def _comparison(index: int, body: ComparedBody, row: Sequence[Reward | ServiceError], rewards: Rewards) -> Json:
     """How one input's responses compare. One that cannot be rewarded leaves nothing to compare with."""
     failed = list(_errors(row, f"inputs[{index}].responses"))
     if failed:
         return {"index": index, "error": described(failed[0][1])}
-    rewards = [reward for _, reward in _rewarded(row)]
-    table = [[bradley_terry(one.value, other.value) for other in rewards] for one in rewards]
-    pairs = body.pairs or [list(pair) for pair in combinations(range(len(rewards)), 2)]
+    good = _rewarded(row)
+    values = [reward.value for _, reward in good]
+    table = bradley_terry(values)
+    pairs = body.pairs or [list(pair) for pair in combinations(range(len(values)), 2)]
     answer: Json = {
         "index": index,
         "pairs": pairs,
-        "probability": [table[first][second] for first, second in pairs],
+        "probability": [float(table[first, second]) for first, second in pairs],
         "win_rate": win_rates(table),
-        "rewards": [reward.value for reward in rewards],
+        "rewards": values,
     }
-    if rewards[0].std is not None:
-        answer["strength"] = [_strength(rewards[first], rewards[second]) for first, second in pairs]
+    if rewards.aggregation is not None:
+        scores = [[reward.members.get(name, math.nan) for name in rewards.model.names] for _, reward in good]
+        answer["strength"] = [None if one is None else asdict(one) for one in strengths(scores, pairs)]
+    if rewards.degrades:
+        answer |= _degraded(good)
     return answer
-
-
-def _strength(first: Reward, second: Reward) -> Json:
-    """Of the members that said something of both."""
-    common = first.members.keys() & second.members.keys()
-    strength = Strength.of([first.members[name] - second.members[name] for name in common])
-    return {"mean": strength.mean, "std": strength.std, "agreement": strength.agreement}
 
 
 def _result(index: int, reward: Reward, body: RerankRequest, *, degrades: bool) -> Json:

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import FailFast, Field, field_validator, model_validator
+from pydantic import BeforeValidator, FailFast, Field, ValidationInfo, field_validator, model_validator
 
 from guerdon.aggregation import PARAMETERS, Aggregation, Method
+from guerdon.domain.caller import CacheUse
 from guerdon.domain.samples import Message, Sample, Turns, assistant, user
 from guerdon.domain.strict import Strict
 
@@ -40,6 +41,15 @@ class MessageBody(Strict):
         return Message(self.role, "".join(part.text for part in self.content))
 
 
+def _number(given: Any) -> Any:
+    if isinstance(given, bool | str):
+        raise ValueError("a number is needed")
+    return given
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+
+
 class AggregationBody(Strict):
     """How an ensemble's members become one reward; what is left out comes from the model's configuration.
 
@@ -47,19 +57,14 @@ class AggregationBody(Strict):
     """
 
     method: Method | None = Field(None, description="see the description of ensembles; wco is the minimum")
-    coefficient: float | None = Field(None, ge=0, le=1000, description="lambda of uwo: mean - lambda * variance")
-    ddof: Literal[0, 1] | None = Field(None, description="0: population variance, 1: sample variance")
-    level: float | None = Field(None, ge=0, le=1, description="of quantile, or the share of members in cvar")
-    weights: dict[str, float] | None = Field(None, min_length=1, description="by member")
+    coefficient: Number | None = Field(None, ge=0, le=1000, description="lambda of uwo: mean - lambda * variance")
+    ddof: Annotated[Literal[0, 1], BeforeValidator(_number)] | None = Field(
+        None, description="0: population variance, 1: sample variance"
+    )
+    level: Number | None = Field(None, ge=0, le=1, description="of quantile, or the share of members in cvar")
+    weights: dict[str, Number] | None = Field(None, min_length=1, description="by member")
     groups: dict[str, list[str]] | None = Field(None, min_length=1, description="of maxmin: lists of members")
-    caps: dict[str, float] | None = Field(None, min_length=1, description="of capped: proxy points by member")
-
-    @field_validator("coefficient", "ddof", "level", mode="before")
-    @classmethod
-    def _numbers(cls, given: Any) -> Any:
-        if isinstance(given, bool | str):
-            raise ValueError("a number is needed")
-        return given
+    caps: dict[str, Number] | None = Field(None, min_length=1, description="of capped: proxy points by member")
 
     def over(self, default: Aggregation | None) -> Aggregation:
         """The complete aggregation. Raises ValidationError where its parts do not go together."""
@@ -73,6 +78,8 @@ class AggregationBody(Strict):
 MemberFailure = Literal["error", "degrade"]
 """What a failed member does to a response: fail it, or leave its reward to the other members."""
 ON_MEMBER_FAILURE = Field(None, description="degrade: leave the reward to the members that answered")
+
+Cache = Annotated[CacheUse, Field(description="whether stored scores will do, and whether these are to be stored")]
 
 ResponseBody = str | Annotated[list[MessageBody], FIRST_FAULT]
 
@@ -122,6 +129,7 @@ class ScoreRequest(Strict):
     on_member_failure: MemberFailure | None = ON_MEMBER_FAILURE
     detail: Literal["rewards", "members"] = Field("rewards", description="members: what each member said, too")
     partial: bool = Field(False, description="reward what can be rewarded of an input, and list what cannot")
+    cache: Cache = "read-write"
     run: str | None = Field(None, max_length=200, description="your training run; it changes nothing")
     step: int | None = Field(None, ge=0, description="your training step; it changes nothing")
 
@@ -137,14 +145,16 @@ class ComparedBody(InputBody):
         None, min_length=1, description="which responses to compare, by index; by default each with each"
     )
 
-    @model_validator(mode="after")
-    def _pairs_of_two(self) -> Self:
-        for index, (first, second) in enumerate(self.pairs or ()):
-            if max(first, second) >= len(self.responses):
-                raise ValueError(f"pairs[{index}]: there are {len(self.responses)} responses, counted from 0")
+    @field_validator("pairs")
+    @classmethod
+    def _pairs_of_two(cls, pairs: list[list[int]] | None, known: ValidationInfo) -> list[list[int]] | None:
+        responses = len(known.data.get("responses", ()))
+        for index, (first, second) in enumerate(pairs or ()):
+            if max(first, second) >= responses:
+                raise ValueError(f"pair {index}: there are {responses} responses, counted from 0")
             if first == second:
-                raise ValueError(f"pairs[{index}]: a response is not compared with itself")
-        return self
+                raise ValueError(f"pair {index}: a response is not compared with itself")
+        return pairs
 
 
 class CompareRequest(Strict):
@@ -154,6 +164,7 @@ class CompareRequest(Strict):
     inputs: Annotated[list[ComparedBody], FIRST_FAULT] = Field(min_length=1)
     aggregation: AggregationBody | None = None
     on_member_failure: MemberFailure | None = ON_MEMBER_FAILURE
+    cache: Cache = "read-write"
 
 
 class Document(Strict):
@@ -184,6 +195,7 @@ class RerankRequest(Strict):
     aggregation: AggregationBody | None = None
     on_member_failure: MemberFailure | None = ON_MEMBER_FAILURE
     partial: bool = Field(False, description="rank what can be rewarded, and list what cannot under `errors`")
+    cache: Cache = "read-write"
     max_tokens_per_doc: int | None = Field(None, description="read, without effect: the model's own limit holds")
     max_chunks_per_doc: int | None = Field(None, description="read, without effect: responses are scored whole")
     rank_fields: list[str] | None = Field(None, description="read, without effect: documents are texts")
