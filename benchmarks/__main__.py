@@ -18,7 +18,7 @@ from benchmarks.workloads import DEFAULT_SCALE, STAGES, WORKLOADS, Stage, Worklo
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache" / "bench"
-EXTRAS = ("scale", "neighbours")
+EXTRAS = ("scale", "neighbours", "cache")
 SMOKE = ("small", "hits", "scale", "neighbours")
 SMOKE_SCALE = 0.02
 HOME_TEAM = ("guerdon", "echo")
@@ -83,6 +83,10 @@ def _run_extras(given: argparse.Namespace, report: Report) -> None:
         from benchmarks.neighbours import measure_neighbours
 
         report.neighbours = measure_neighbours(CACHE / "models", min(given.scale / DEFAULT_SCALE, 1.0))
+    if "cache" in given.only:
+        from benchmarks.shared_cache import measure_shared_cache
+
+        report.cache = measure_shared_cache(CACHE, min(given.scale / DEFAULT_SCALE, 1.0))
 
 
 def _needed_peers(given: argparse.Namespace) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.machine import Machine
 from benchmarks.rows import Row
+from benchmarks.tables import table
 
 COLUMNS = (
     "system",
@@ -40,6 +41,7 @@ class Report:
     idle_cores: dict[str, float] = field(default_factory=dict)
     queued: list[dict[str, Any]] = field(default_factory=list)
     neighbours: list[dict[str, Any]] = field(default_factory=list)
+    cache: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def save(self, folder: Path) -> Path:
@@ -66,10 +68,11 @@ class Report:
             parts.append(f"![sequences a second]({picture})")
         for name, group in groupby(self.rows, lambda row: row.workload):
             parts.append(_workload(name, list(group)))
-        for title, found in (("Queued items", self.queued), ("Neighbours in a batch", self.neighbours)):
+        extras = {"Queued items": self.queued, "Neighbours in a batch": self.neighbours, "Stored scores": self.cache}
+        for title, found in extras.items():
             if found:
                 cells = [[_plain(value) for value in one.values()] for one in found]
-                parts.append(f"## {title}\n\n" + _table([name.replace("_", " ") for name in found[0]], cells))
+                parts.append(f"## {title}\n\n" + table([name.replace("_", " ") for name in found[0]], cells))
         if self.notes:
             parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in self.notes))
         return "\n\n".join(parts) + "\n"
@@ -88,14 +91,14 @@ def _workload(name: str, rows: Sequence[Row]) -> str:
     first = rows[0]
     rated = "" if first.share_of == first.dtype else f", against the {first.share_of} matrix rate, which is higher here"
     heading = f"## {name}: {first.title} ({first.dtype}{rated})"
-    return f"{heading}\n\n{_table(COLUMNS, [_cells(row) for row in rows])}"
+    return f"{heading}\n\n{table(COLUMNS, [_cells(row) for row in rows])}"
 
 
 def _rates(rates: dict[str, dict[str, float]]) -> str:
     cells = [[model, *(f"{by_dtype[dtype] / 1e9:.1f}" for dtype in RATED)] for model, by_dtype in rates.items()]
     if not cells:
         return "Matrix rates were not measured."
-    return "Linear layers alone (torch, each model's own shapes), in GFLOP/s:\n\n" + _table(("model", *RATED), cells)
+    return "Linear layers alone (torch, each model's own shapes), in GFLOP/s:\n\n" + table(("model", *RATED), cells)
 
 
 def _cells(row: Row) -> list[str]:
@@ -113,15 +116,6 @@ def _cells(row: Row) -> list[str]:
         "-" if row.largest_difference is None else f"{row.largest_difference:.1g}",
         f"{row.others_cores.median:.1f}",
     ]
-
-
-def _table(names: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, its columns aligned for those who read it on a terminal."""
-    lines = [list(names), *map(list, cells)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
-    lines.insert(1, ["-" * width for width in widths])
-    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
 
 
 def _plain(value: Any) -> str:

@@ -26,6 +26,7 @@ from monitoring import (
     panels,
     prometheus,
 )
+from redis_servers import redis_server
 from running import Running, serving
 
 RULES = ROOT / "deploy/prometheus"
@@ -45,8 +46,8 @@ class Watched(NamedTuple):
 @pytest.fixture(scope="module")
 def tools():
     """The folder with `prometheus` and `promtool`."""
-    script = ROOT / "tests/tools/prometheus.sh"
-    return Path(_output([str(script)]).strip().splitlines()[-1])
+    script = ROOT / "tests/tools/debian.sh"
+    return Path(_output([str(script), "prometheus", "prometheus", "promtool"]).strip().splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,8 @@ def watched(tools, checkpoint, tmp_path_factory):
     models = {name: scorer | {"model": str(checkpoint("bert", seed=seed))} for seed, name in enumerate(["one", "two"])}
     config = {"scorers": models, "ensembles": {"default": {"members": list(models)}}}
     with (
-        serving(config, folder) as service,
+        redis_server(folder / "redis", "--maxmemory", "16mb", "--maxmemory-policy", "allkeys-lru") as redis,
+        serving(config | {"cache": {"redis": {"url": redis.url}}}, folder) as service,
         prometheus(tools / "prometheus", _scrape_of(service), folder) as scraper,
     ):
         started = time.monotonic()
@@ -95,7 +97,7 @@ def test_the_compose_file_keeps_the_compose_spec():
     _output([sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"])
 
 
-@pytest.mark.parametrize("name", ["guerdon", "prometheus", "grafana"])
+@pytest.mark.parametrize("name", ["guerdon", "redis", "prometheus", "grafana"])
 def test_every_container_is_locked_down(name):
     """No privileges, a root that cannot be written, a pinned image, and ports on loopback only."""
     service = _compose()["services"][name]
@@ -103,7 +105,7 @@ def test_every_container_is_locked_down(name):
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert re.search(r":v?\d+\.\d+\.\d+$", service["image"])
-    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
 @pytest.mark.parametrize("name", ["prometheus", "grafana"])

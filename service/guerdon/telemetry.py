@@ -30,6 +30,11 @@ from guerdon.domain.events import (
     QueueChanged,
     Refused,
     Rewarded,
+    StoreAsked,
+    StoreAwaited,
+    StoreFailed,
+    StoreMoved,
+    StoreWrote,
     WorkerDown,
     WorkerUp,
 )
@@ -91,8 +96,8 @@ class _Histogram(Collector):
 class Metrics:
     """All series of one service, in a registry of their own. Label values come from fixed sets only."""
 
-    def __init__(self, models: Iterable[str], engines: Mapping[str, int]) -> None:
-        """``engines`` gives each engine's number of replicas."""
+    def __init__(self, models: Iterable[str], engines: Mapping[str, int], *, shared: bool = False) -> None:
+        """``engines`` gives each engine's number of replicas; ``shared``: whether there is a shared cache."""
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._models = frozenset(models)
         self._queues: dict[str, QueueChanged] = {}
@@ -112,12 +117,13 @@ class Metrics:
         self._inflight = Gauge("guerdon_inflight_requests", "Requests being answered.", registry=registry)
         self.ready = Gauge("guerdon_ready", "1 while every engine has a worker that can run.", registry=registry)
         self._stages_of_work(registry)
+        self._stores(registry)
         self._results(registry)
         info = Gauge("guerdon_build_info", "The running version.", ["version"], registry=registry)
         info.labels(version("guerdon")).set(1)
-        self._start_at_zero(engines)
+        self._start_at_zero(engines, shared=shared)
 
-    def _start_at_zero(self, engines: Mapping[str, int]) -> None:
+    def _start_at_zero(self, engines: Mapping[str, int], *, shared: bool) -> None:
         """Have every series from the start: a first fault must show as a step, and its absence as 0."""
         for engine, replicas in engines.items():
             self._watch_queue(engine)
@@ -132,10 +138,23 @@ class Metrics:
                 self._worker_up.labels(engine, str(replica)).set(0)
         for result in ("hit", "miss", "coalesced"):
             self._cache.labels("memory", result)
+        if shared:
+            self._start_shared_at_zero()
         self._cache_bytes.labels("memory")
         for model in self._models:
             self._responses.labels(model, "ok")
             self._nonfinite.labels(model)
+
+    def _start_shared_at_zero(self) -> None:
+        for result in ("hit", "miss", "damaged"):
+            self._cache.labels("redis", result)
+        for result in ("stored", "failed", "dropped"):
+            self._cache_writes.labels(result)
+        for result in ("delivered", "given_up"):
+            self._cache_awaited.labels(result)
+        for operation in ("probe", "read", "claim", "write"):
+            for kind in ("timeout", "refused", "memory", "connection", "other"):
+                self._cache_errors.labels(operation, kind)
 
     def _watch_queue(self, engine: str) -> None:
         """Queues change several times a request, and are read every few seconds."""
@@ -196,11 +215,31 @@ class Metrics:
         self._worker_ends = _Series(
             Counter, "guerdon_worker_ends", "Workers that went down.", ["engine", "reason"], registry=registry
         )
+
+    def _stores(self, registry: CollectorRegistry) -> None:
         self._cache = _Series(
             Counter, "guerdon_cache_requests", "Cache look-ups.", ["tier", "result"], registry=registry
         )
         self._cache_bytes = _Series(
             Gauge, "guerdon_cache_bytes", "Bytes in the in-process cache.", ["tier"], registry=registry
+        )
+
+        self._cache_writes = _Series(
+            Counter, "guerdon_cache_writes", "Scores sent to the shared cache.", ["result"], registry=registry
+        )
+        self._cache_awaited = _Series(
+            Counter, "guerdon_cache_awaited", "Scores that another service was computing.", ["result"],
+            registry=registry,
+        )  # fmt: skip
+        self._cache_errors = _Series(
+            Counter,
+            "guerdon_cache_errors",
+            "Calls to the shared cache that failed.",
+            ["operation", "kind"],
+            registry=registry,
+        )
+        self._cache_out = Gauge(
+            "guerdon_cache_out", "1 while the shared cache is left alone because it failed.", registry=registry
         )
 
     def _results(self, registry: CollectorRegistry) -> None:
@@ -249,8 +288,27 @@ class Metrics:
                     if count:
                         self._cache.labels("memory", result).inc(count)
                 self._cache_bytes.labels("memory").set(stored_bytes)
-            case _:
+            case _ if not self._record_store(event):
                 self._record_work(event)
+
+    def _record_store(self, event: Event) -> bool:
+        """Count what a shared store did; false if the event is of something else."""
+        match event:
+            case StoreAsked(hits, misses, damaged):
+                for result, count in (("hit", hits), ("miss", misses), ("damaged", damaged)):
+                    self._cache.labels("redis", result).inc(count)
+            case StoreAwaited(delivered, given_up):
+                self._cache_awaited.labels("delivered").inc(delivered)
+                self._cache_awaited.labels("given_up").inc(given_up)
+            case StoreWrote(result, scores):
+                self._cache_writes.labels(result).inc(scores)
+            case StoreFailed(operation, kind):
+                self._cache_errors.labels(operation, kind).inc()
+            case StoreMoved(out):
+                self._cache_out.set(out)
+            case _:
+                return False
+        return True
 
     def _record_work(self, event: Event) -> None:
         match event:

@@ -12,8 +12,10 @@ from guerdon.batching.batched import Batched
 from guerdon.cache.cached import Cached
 from guerdon.cache.keys import identity
 from guerdon.cache.memory import MemoryStore
+from guerdon.cache.redis_store import RedisStore, connect
 from guerdon.config.calibration import Measured, load_calibration
 from guerdon.config.config import Config, EnsembleSettings
+from guerdon.config.keys import load_keys
 from guerdon.domain.errors import NotServable
 from guerdon.domain.ports import Record
 from guerdon.domain.strict import nearest
@@ -39,13 +41,15 @@ class EnginePlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a configuration comes to: found and checked, but not loaded."""
+    """What a configuration comes to: found and checked, but not loaded. Files are named from ``base``."""
 
     config: Config
     scorers: Mapping[str, ScorerPlan]
     engines: Sequence[EnginePlan]
     engine_of: Mapping[str, str]
     models: Mapping[str, Model]
+    tenants: Mapping[bytes, str]
+    base: Path
 
 
 def plan(config: Config, *, base: Path, cache: Path, calibrated: bool = True) -> Plan:
@@ -55,7 +59,10 @@ def plan(config: Config, *, base: Path, cache: Path, calibrated: bool = True) ->
     """
     scorers = {name: plan_scorer(name, s, base=base, cache=cache) for name, s in config.scorers.items()}
     engines, engine_of = _engines(scorers)
-    return Plan(config, scorers, engines, engine_of, _models(config, scorers, base, calibrated))
+    models = _models(config, scorers, base, calibrated)
+    if config.cache.redis is not None:
+        connect(config.cache.redis, base)  # says what cannot be meant; nothing is connected yet
+    return Plan(config, scorers, engines, engine_of, models, load_keys(config.keys, base), base)
 
 
 class Service:
@@ -63,13 +70,21 @@ class Service:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.metrics = Metrics(plan.models, {engine.name: engine.replicas for engine in plan.engines})
+        settings = plan.config.cache.redis
+        replicas = {engine.name: engine.replicas for engine in plan.engines}
+        self.metrics = Metrics(plan.models, replicas, shared=settings is not None)
         record = self.metrics.record
         self._engines = {engine.name: _batched(engine, plan.config, record) for engine in plan.engines}
-        store = MemoryStore(int(plan.config.cache.l1_bytes))
+        memory = MemoryStore(int(plan.config.cache.l1_bytes))
+        self._shared = None if settings is None else RedisStore(settings, base=plan.base, record=record)
         stages = {
             name: Cached(
-                scorer.build(self._engines[plan.engine_of[name]]), store, identity(scorer.identity), record=record
+                scorer.build(self._engines[plan.engine_of[name]]),
+                memory,
+                identity(scorer.identity),
+                record=record,
+                name=name,
+                shared=self._shared,
             )
             for name, scorer in plan.scorers.items()
         }
@@ -79,6 +94,8 @@ class Service:
 
     async def start(self) -> None:
         """Start the workers; returns before they have loaded."""
+        if self._shared is not None:
+            await self._shared.start()
         for engine in self._engines.values():
             await engine.start()
 
@@ -97,8 +114,10 @@ class Service:
         return self._was_ready
 
     async def close(self) -> None:
-        """Stop the workers."""
+        """Stop the workers, and store what waits to be."""
         await asyncio.gather(*(engine.close() for engine in self._engines.values()))
+        if self._shared is not None:
+            await self._shared.close()
 
 
 def _engines(scorers: Mapping[str, ScorerPlan]) -> tuple[list[EnginePlan], dict[str, str]]:

@@ -18,6 +18,7 @@ from guerdon.cli.rerank import rerank
 from guerdon.cli.score import score
 from guerdon.cli.server import serve as run_server
 from guerdon.cli.starter import init
+from guerdon.cli.stored import flush, stats
 from guerdon.domain.errors import NotServable
 
 app = typer.Typer(
@@ -54,10 +55,10 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
-def _add(name: str, command: Callable[..., None]) -> None:
+def _add(name: str, command: Callable[..., None], to: typer.Typer = app) -> None:
     """Its docstring is its help, and keeps its lines."""
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
-    app.command(name, help="\n\n".join(["\b\n" + paragraph for paragraph in paragraphs]))(command)
+    to.command(name, help="\n\n".join(["\b\n" + paragraph for paragraph in paragraphs]))(command)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -66,6 +67,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }  # fmt: skip
 for _name, _command in COMMANDS.items():
     _add(_name, _command)
+cache = typer.Typer(no_args_is_help=True, help="Look at the scores that are stored in Redis, or delete some.")
+_add("stats", stats, to=cache)
+_add("flush", flush, to=cache)
+app.add_typer(cache, name="cache")
 
 
 if __name__ == "__main__":

@@ -70,6 +70,7 @@ def application(service: Service) -> FastAPI:
         metrics=service.metrics.render,
         requests=service.metrics,
         lifespan=lifespan,
+        tenants=service.plan.tenants,
     )
 
 

@@ -117,12 +117,28 @@ ensembles:
 
 cache:
   l1_bytes: 256MiB              # scores kept in this process; 0 keeps none
+  #: redis:                     # scores shared by several services; while it is out, they do without
+  #:   url: redis://localhost:6379/0   # rediss:// is encrypted; redis+unix:///SOCKET, redis+sentinel://HOSTS/NAME/DB
+  #:                            # and redis+cluster://HOSTS are for sockets, Sentinel and Cluster
+  #:   username: guerdon        # an ACL user
+  #:   password_file: redis-password   # may stand in the URL, too
+  #:   tls_ca_file: ca.pem      # who signs the server's certificate, where the system does not know
+  #:   timeout_ms: 50           # longer than this, no request waits for it
+  #:   probe_s: 1.0             # how often one that was out is tried again
+  #:   ttl: 7d                  # how long a score is kept, give or take a tenth
+  #:   claim_s: 10.0            # how long another service's computation is waited for; 0: not at all
+
+#: keys:                        # who may call; without any, everybody. Callers send `Authorization: Bearer KEY`
+#:   alice:
+#:     sha256_file: alice.sha256   # made with: printf %s KEY | sha256sum > alice.sha256
+#:     tenant: research         # callers of one tenant share stored scores; `default` if left out
 
 limits:
   max_body: 8MiB                # of a request
   max_inputs: 1024              # inputs in a request
   max_responses: 1024           # responses of an input
   max_total_responses: 16384    # responses in a request
+  max_pairs: 65536              # pairs that a request compares
   queue_tokens: 4000000         # tokens that wait for an engine; more is refused with 503
   timeout_s: 100.0              # for an answer; callers can ask for less
   body_timeout_s: 30.0          # for a request's body to arrive

@@ -6,6 +6,8 @@ from pydantic import ByteSize, Field, model_validator
 
 from guerdon.aggregation import Aggregation
 from guerdon.batching.budget import BatchSettings
+from guerdon.cache.settings import RedisSettings
+from guerdon.domain.caller import DEFAULT_TENANT
 from guerdon.domain.limits import Limits
 from guerdon.domain.strict import Strict
 from guerdon.scorers.settings import HeadEnsembleSettings, RelevanceSettings, RewardModelSettings
@@ -38,6 +40,14 @@ class CacheSettings(Strict):
     """Where scores are kept."""
 
     l1_bytes: ByteSize = Field(ByteSize(256 << 20), ge=0, description="in this process; 0 keeps none")
+    redis: RedisSettings | None = Field(None, description="shared by several services")
+
+
+class KeySettings(Strict):
+    """A key that callers show as `Authorization: Bearer KEY`, and whom it makes them."""
+
+    sha256_file: str = Field(description="holds the key's SHA-256 in hexadecimal digits, as `sha256sum` prints it")
+    tenant: Name = Field(DEFAULT_TENANT, description="callers of one tenant share stored scores")
 
 
 class Config(Strict):
@@ -47,6 +57,7 @@ class Config(Strict):
     ensembles: dict[Name, EnsembleSettings] = Field({})
     calibration_file: str | None = Field(None, description="what `guerdon calibrate` wrote")
     cache: CacheSettings = CacheSettings()
+    keys: dict[Name, KeySettings] = Field({}, description="who may call; without any, everybody")
     limits: Limits = Limits()
     batching: BatchSettings = BatchSettings()
     workers: WorkerSettings = WorkerSettings()

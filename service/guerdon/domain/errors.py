@@ -30,6 +30,12 @@ class Malformed(ServiceError):
     code = "malformed"
 
 
+class Unauthorized(ServiceError):
+    """The caller shows no key, or one that is not known."""
+
+    code = "unauthorized"
+
+
 class UnknownModel(ServiceError):
     """No model is served under this name."""
 
@@ -137,6 +143,7 @@ class Status:
 STATUS: dict[type[ServiceError], Status] = {
     ServiceError: Status(500, "INTERNAL"),
     Malformed: Status(400, "INVALID_ARGUMENT"),
+    Unauthorized: Status(401, "UNAUTHENTICATED"),
     UnknownModel: Status(404, "NOT_FOUND"),
     UnknownRoute: Status(404, "UNIMPLEMENTED"),
     WrongMethod: Status(405, "UNIMPLEMENTED"),

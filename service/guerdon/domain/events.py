@@ -15,6 +15,49 @@ class CacheLooked:
     stored_bytes: int
 
 
+Operation = Literal["probe", "read", "claim", "write"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAsked:
+    """Scores were looked for in the shared store: each was found, missing, or damaged."""
+
+    hits: int
+    misses: int
+    damaged: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAwaited:
+    """Scores that another service was computing: those that it delivered, and those that had to be computed here."""
+
+    delivered: int
+    given_up: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreWrote:
+    """What became of scores that were to be stored in the shared store."""
+
+    result: Literal["stored", "failed", "dropped"]
+    scores: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFailed:
+    """The shared store did not answer, or refused."""
+
+    operation: Operation
+    kind: Literal["timeout", "refused", "memory", "connection", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreMoved:
+    """The shared store is left alone from now on, or is back."""
+
+    out: bool
+
+
 @dataclass(frozen=True, slots=True)
 class QueueChanged:
     """What waits for a worker now."""
@@ -115,6 +158,11 @@ class Failed:
 
 Event = (
     CacheLooked
+    | StoreAsked
+    | StoreAwaited
+    | StoreWrote
+    | StoreFailed
+    | StoreMoved
     | QueueChanged
     | Dropped
     | Refused

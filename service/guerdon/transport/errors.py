@@ -19,7 +19,11 @@ def described(error: ServiceError) -> dict[str, object]:
 def error_response(error: ServiceError) -> Response:
     """The answer to a request that failed as a whole."""
     status = STATUS[type(error)].http
-    headers = {"retry-after": str(math.ceil(error.retry_after_s or 1.0))} if status == 503 else {}
+    headers = {}
+    if status == 503:
+        headers["retry-after"] = str(math.ceil(error.retry_after_s or 1.0))
+    elif status == 401:
+        headers["www-authenticate"] = "Bearer"
     return json_response({"error": described(error)}, status, headers)
 
 

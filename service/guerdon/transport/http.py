@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -14,9 +15,11 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from guerdon.domain.caller import Caller, calling
 from guerdon.domain.errors import DeadlineExceeded, Invalid, ServiceError, Unavailable, UnknownRoute, WrongMethod
 from guerdon.domain.limits import Limits
 from guerdon.gateway import Gateway
+from guerdon.transport.access import Access
 from guerdon.transport.answers import CompareAnswer, ErrorAnswer, ModelList, RerankAnswer, ScoreAnswer
 from guerdon.transport.body_gate import BodyGate
 from guerdon.transport.direct_route import DirectRoute
@@ -31,8 +34,8 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": what}
     for status, what in {
-        400: "not JSON", 404: "unknown model", 408: "the body came too slowly", 413: "over a limit",
-        415: "not application/json", 422: "a field is wrong", 500: "the model failed",
+        400: "not JSON", 401: "no valid key", 404: "unknown model", 408: "the body came too slowly",
+        413: "over a limit", 415: "not application/json", 422: "a field is wrong", 500: "the model failed",
         503: "overloaded or not ready; see Retry-After", 504: "the time ran out",
     }.items()
 }  # fmt: skip
@@ -54,8 +57,9 @@ def http_app(
     metrics: Callable[[], bytes],
     requests: Requests,
     lifespan: Lifespan,
+    tenants: Mapping[bytes, str] = MappingProxyType({}),
 ) -> FastAPI:
-    """The service over HTTP."""
+    """The service over HTTP. ``tenants`` are by the SHA-256 of the keys that they show; without any, all may call."""
     app = FastAPI(
         title="Guerdon", version=version("guerdon"), summary="Rewards for responses.", lifespan=lifespan, redoc_url=None
     )
@@ -66,6 +70,7 @@ def http_app(
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(BodyGate, max_bytes=int(limits.max_body), timeout_s=limits.body_timeout_s)
+    app.add_middleware(Access, tenants=tenants)
     app.add_middleware(Observed, requests=requests)
     app.openapi = lambda: _documented(app)  # type: ignore[method-assign]
     return app
@@ -78,7 +83,8 @@ def _add_scoring(app: FastAPI, api: NativeApi, limits: Limits, health: Health) -
         deadline = _admitted(request, limits, health)
         body = await read_json(request, kind)
         request.state.model = body.model
-        return json_response(await answer(body, request_id=request.state.id, deadline=deadline))
+        with calling(Caller(request.state.tenant, body.cache)):
+            return json_response(await answer(body, request_id=request.state.id, deadline=deadline))
 
     @app.post("/v1/score", response_model=ScoreAnswer, responses=REFUSALS, openapi_extra=_body(ScoreRequest))
     async def score(request: Request) -> Response:
@@ -164,7 +170,8 @@ def _documented(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = FastAPI.openapi(app)
         _, definitions = models_json_schema(
-            [(ScoreRequest, "validation"), (RerankRequest, "validation")], ref_template="#/components/schemas/{model}"
+            [(kind, "validation") for kind in (ScoreRequest, RerankRequest, CompareRequest)],
+            ref_template="#/components/schemas/{model}",
         )
         document["components"]["schemas"] |= definitions["$defs"]
         app.openapi_schema = document
