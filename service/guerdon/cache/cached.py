@@ -169,7 +169,7 @@ class Cached:
 
     def _remember(self, scores: Mapping[bytes, Score]) -> None:
         for key, score in scores.items():
-            self._store.put(key, replace(score, cached=True))
+            self._store.put(key, score if score.cached else replace(score, cached=True))
 
     def _land(self, keys: Iterable[bytes]) -> None:
         for key in keys:
