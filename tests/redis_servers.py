@@ -1,5 +1,6 @@
 """A real redis-server of the tests' own, on a free loopback port."""
 
+import asyncio
 import contextlib
 import signal
 import socket
@@ -88,3 +89,36 @@ def redis_server(folder, *options, **about):
         yield server.start()
     finally:
         server.stop()
+
+
+@contextlib.asynccontextmanager
+async def delayed(server, seconds):
+    """The server's URL by way of a proxy that passes on each piece of an answer so much later."""
+    going = set()
+
+    async def carry(reader, writer, wait_s):
+        try:
+            with contextlib.suppress(ConnectionError):
+                while piece := await reader.read(1 << 16):
+                    await asyncio.sleep(wait_s)
+                    writer.write(piece)
+                    await writer.drain()
+        finally:
+            writer.close()
+
+    async def connected(reader, writer):
+        there, back = await asyncio.open_connection("127.0.0.1", server.port)
+        for way in (carry(reader, back, 0), carry(there, writer, seconds)):
+            task = asyncio.create_task(way)
+            going.add(task)
+            task.add_done_callback(going.discard)
+
+    proxy = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield f"redis://127.0.0.1:{proxy.sockets[0].getsockname()[1]}/0"
+    finally:
+        proxy.close()
+        for task in list(going):
+            task.cancel()
+        await asyncio.gather(*going, return_exceptions=True)
+        await asyncio.sleep(0)  # for the closing to be done

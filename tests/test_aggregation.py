@@ -118,7 +118,7 @@ def fitted(draw, methods=None):
         "lcb": lambda: {"coefficient": draw(st.floats(0, most))},
         "quantile": lambda: {"level": draw(st.floats(0, 1))},
         "cvar": lambda: {"level": draw(st.floats(0.01, 1))},
-        "weighted": lambda: {"weights": {name: draw(st.floats(0, 3)) for name in names}},
+        "weighted": lambda: {"weights": {name: draw(st.floats(0.1 if name == "a" else 0, 3)) for name in names}},
         "direction": lambda: {"weights": {name: draw(st.floats(0.1, 3)) for name in names}},
         "capped": lambda: {"caps": {name: draw(rewards) for name in names}},
         "maxmin": lambda: {"groups": {"all": list(names), "first": [names[0]]}},

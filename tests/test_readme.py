@@ -83,3 +83,5 @@ def test_the_client_takes_messages_and_lists_models(demonstration):
         assert len(guerdon.score(turns, ["a", "b"])) == 2
         assert len(guerdon.rerank(turns, ["a", "b"], top_n=1)) == 1
         assert guerdon.models()[0]["id"] == "default"
+        compared = guerdon.compare(turns, ["a", "b", "c"], pairs=[(2, 0)])
+        assert (len(compared["probability"]), len(compared["win_rate"])) == (1, 3)

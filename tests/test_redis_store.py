@@ -17,7 +17,7 @@ from guerdon.cache.cached import Cached
 from guerdon.cache.entries import MAC_BYTES, Damaged, packed, unpacked
 from guerdon.cache.keys import identity
 from guerdon.cache.memory import MemoryStore
-from guerdon.cache.redis_store import PREFIX, RedisStore, Shelf, flush, stored
+from guerdon.cache.redis_store import CLAIM, PREFIX, RedisStore, Shelf, flush, stored
 from guerdon.cache.settings import RedisSettings
 from guerdon.domain import caller
 from guerdon.domain.caller import Caller, calling
@@ -25,7 +25,7 @@ from guerdon.domain.errors import EngineFailed, NonFinite, NotServable
 from guerdon.domain.events import StoreAsked, StoreAwaited, StoreFailed, StoreMoved, StoreWrote
 from guerdon.domain.samples import Sample, assistant, user
 from guerdon.domain.scores import Score
-from redis_servers import RedisServer, redis_server, tools
+from redis_servers import RedisServer, delayed, redis_server, tools
 
 SHELF = Shelf("default", "rm")
 KEYS = [bytes([i]) * 32 for i in range(1, 6)]
@@ -346,24 +346,109 @@ async def test_two_services_compute_a_group_once(server, tmp_path):
         assert [o.values[0][0] for o in answers[0]] == right
         assert [o.values[0][0] for o in answers[1]] == right[::-1]
         assert sum(event.delivered for event in told if isinstance(event, StoreAwaited)) == 100
+        assert sum(event.misses for event in told if isinstance(event, StoreAsked)) <= 200
         third = Computing()
         outcomes = await cached(third, other).score(group, soon())
         assert all(outcome.cached for outcome in outcomes)
         assert not third.asked
 
 
-async def test_a_claim_does_not_outlive_a_caller_that_hangs_up(server, tmp_path):
-    """The next service computes at once."""
-    async with store(server.url, tmp_path) as (one, _), store(server.url, tmp_path) as (other, _):
+@pytest.mark.parametrize("after_s", [0.0, 0.01, 0.045, 0.055, 0.075, 0.15])
+async def test_a_claim_does_not_outlive_a_caller_that_hangs_up(server, tmp_path, after_s):
+    """Before, while and after it is made, by way of a slow line: the next service computes at once."""
+    async with delayed(server, 0.03) as slow, store(slow, tmp_path, timeout_ms=1000) as (one, _):
         hanging = asyncio.create_task(cached(Computing(30), one).score([sample("x")], soon(60)))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(after_s)
         hanging.cancel()
         await asyncio.gather(hanging, return_exceptions=True)
-        await written(one)
-        began = time.perf_counter()
-        (outcome,) = await cached(Computing(), other).score([sample("x")], soon(60))
+        async with store(server.url, tmp_path) as (other, _):
+            began = time.perf_counter()
+            (outcome,) = await cached(Computing(), other).score([sample("x")], soon(60))
         assert outcome.values == ((oracle("default", "x"),),)
         assert time.perf_counter() - began < 2
+
+
+async def test_a_claim_made_while_redis_froze_is_given_back(server, tmp_path):
+    """It may be carried out when Redis goes on; nobody is kept waiting by it then."""
+    async with store(server.url, tmp_path) as (made, events):
+        service = cached(Computing(), made)
+        await made.get(SHELF, KEYS)
+        server.freeze()
+        claimed = asyncio.create_task(made.claim(SHELF, KEYS))
+        assert await claimed == set(KEYS)
+        made.put(SHELF, {KEYS[0]: score()}, release=KEYS)
+        (outcome,) = await service.score([sample("x")], soon())
+        assert outcome.values == ((oracle("default", "x"),),)
+        server.thaw()
+        await until(lambda: StoreMoved(False) in events)
+        await written(made)
+        with server.client() as client:
+            await until(lambda: not client.keys(f"*{CLAIM}"), 2)
+
+
+async def test_a_request_of_twelve_thousand_is_stored_whole(server, tmp_path):
+    """However large, a single request is not too much; the next service computes nothing, and no claim is left."""
+    async with store(server.url, tmp_path, timeout_ms=1000) as (one, told), store(server.url, tmp_path) as (other, _):
+        samples = [sample(f"text {i}") for i in range(12_000)]
+        await cached(Computing(), one, l1_bytes=0).score(samples, soon(60))
+        await written(one)
+        assert StoreWrote("stored", 12_000) in told
+        second = Computing()
+        await cached(second, other, l1_bytes=0).score(samples[:3000], soon(60))
+        assert not second.asked
+        with server.client() as client:
+            assert not client.keys(f"*{CLAIM}")
+
+
+async def test_more_than_can_be_written_is_dropped(server, tmp_path):
+    """Over a slow line a backlog grows to its bound, and no further."""
+    async with delayed(server, 0.05) as slow, store(slow, tmp_path, timeout_ms=1000) as (made, events):
+        for turn in range(6):
+            made.put(SHELF, {os.urandom(32): score(float(turn)) for _ in range(9_000)})
+        assert events.count(StoreWrote("dropped", 9_000)) == 4
+
+
+async def test_a_redis_that_is_always_late_is_left_alone(server, tmp_path):
+    """A probe that takes longer than callers wait does not bring it back, to fail them again."""
+    async with delayed(server, 0.2) as slow, store(slow, tmp_path) as (made, events):
+        for _ in range(30):
+            await made.get(SHELF, KEYS)
+            await asyncio.sleep(0.05)
+        assert events.count(StoreMoved(True)) == 1
+        assert StoreMoved(False) not in events
+
+
+async def test_a_late_gateway_does_not_blame_redis(server, tmp_path):
+    """The answer came in time, and this process was busy: it is read all the same, and the breaker stays closed."""
+    async with store(server.url, tmp_path) as (made, events):
+        made.put(SHELF, {key: score() for key in KEYS})
+        await written(made)
+        for _ in range(5):
+            asking = asyncio.create_task(made.get(SHELF, KEYS))
+            for _ in range(4):
+                await asyncio.sleep(0)
+                time.sleep(0.04)  # noqa: ASYNC251 - as a gateway does that parses a large body
+            assert len(await asking) == len(KEYS)
+        assert not [event for event in events if isinstance(event, StoreFailed)]
+
+
+async def test_who_joins_a_reader_has_its_score_stored(server, tmp_path):
+    """The computation was begun by one who stores nothing, and another wants it stored."""
+    async with store(server.url, tmp_path) as (made, _):
+        stage = Computing(0.2)
+        service = cached(stage, made)
+
+        async def ask(use):
+            with calling(Caller(cache=use)):
+                return await service.score([sample("x")], soon())
+
+        reading = asyncio.create_task(ask("read"))
+        await asyncio.sleep(0.1)
+        await asyncio.gather(reading, ask("read-write"))
+        await written(made)
+        assert stage.asked == {("default", "x"): 1}
+        with server.client() as client:
+            assert client.dbsize() == 1
 
 
 @pytest.mark.parametrize("error", [EngineFailed("no"), NonFinite("no")])
@@ -431,6 +516,8 @@ async def test_stored_scores_are_counted_and_flushed_by_scorer(server, tmp_path)
         made.put(Shelf("a", "rm2"), {KEYS[0]: score()})
         await made.claim(Shelf("a", "rm"), [os.urandom(32)])
         await written(made)
+    with server.client() as client:
+        client.mset({"guerdon:1:foo": "x", b"guerdon:1:\xff:rm:x": "x", "guerdon:1:a:rm:b:c": "x"})
     found = await stored(settings, tmp_path)
     assert found.entries == {("a", "rm"): 5, ("b", "rm"): 2, ("a", "rm2"): 1}
     assert found.facts["maxmemory_policy"] == "noeviction"
@@ -481,7 +568,7 @@ async def test_encrypted_and_only_to_the_right_server(tmp_path):
 
 
 async def test_a_sentinel_tells_where_the_master_is(tmp_path):
-    """redis+sentinel: also after a failover, once its probe has asked anew."""
+    """redis+sentinel."""
     with redis_server(tmp_path / "redis") as master:
         folder = tmp_path / "sentinel"
         folder.mkdir()

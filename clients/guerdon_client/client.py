@@ -15,10 +15,21 @@ RETRIED_STATUSES = frozenset({408, 429, 502, 503})
 
 
 class Client:
-    """One service. Refusals that pass (503 and the like) are tried again until ``timeout_s`` is used up."""
+    """One service. Refusals that pass (503 and the like) are tried again until ``timeout_s`` is used up.
 
-    def __init__(self, url: str, *, timeout_s: float = 120.0, transport: httpx.BaseTransport | None = None) -> None:
-        self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport)
+    ``api_key`` is for a service that lets in only those who show one.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 120.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, transport=transport)
         self._timeout_s = timeout_s
 
     def __enter__(self) -> Self:
@@ -50,6 +61,17 @@ class Client:
         body = {"model": model, key: prompt, "responses": list(responses), **options}
         results: list[Json] = self._post("/v1/rerank", body)["results"]
         return results
+
+    def compare(
+        self, prompt: str | Messages, responses: Sequence[Any], *, model: str = "default",
+        pairs: Sequence[Sequence[int]] | None = None, **options: Any,
+    ) -> Json:  # fmt: skip
+        """``{"pairs", "probability", "win_rate", ...}``, by default of each with each. Raises GuerdonError."""
+        key = "prompt" if isinstance(prompt, str) else "messages"
+        chosen = {} if pairs is None else {"pairs": [list(pair) for pair in pairs]}
+        inputs = [{key: prompt, "responses": list(responses), **chosen}]
+        compared: Json = self._post("/v1/compare", {"model": model, "inputs": inputs, **options})["data"][0]
+        return compared
 
     def models(self) -> list[Json]:
         """Everything the service can be asked by name."""

@@ -120,7 +120,10 @@ class Cached:
         if not missing:
             return dict(found)
         if not flight.writes:
-            return found | await self._asked(missing, deadline)
+            computed = await self._asked(missing, deadline)
+            if flight.writes:  # on account of another caller, that has joined
+                self._keep(shelf, computed)
+            return found | computed
         return found | await self._shared_out(self._shared, missing, shelf, deadline)
 
     async def _shared_out(

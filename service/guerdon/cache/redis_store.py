@@ -45,15 +45,18 @@ CLAIM = ":claim"
 CALL_ITEMS = 250
 """Of one call at most: their transfer must fit into the time that a call is allowed."""
 PENDING_WRITES = 20_000
-"""So many commands may wait to be sent; with more, scores are not stored."""
+"""So many commands may wait to be sent; while there are, no more scores are stored. A request is never divided."""
 CONNECTIONS = 8
 TTL_JITTER = 0.1
-HELD_UP_S = 0.02
-"""A call that was given up so much later than it should have been was kept from its answer by this process."""
+LATE_TURNS = 20
+WRITE_TIMEOUT_S = 1.0
+"""Nobody waits for a write."""
 PROBE_TIMEOUT_S = 1.0
 """Nobody waits for a probe, and it may have to connect."""
 POLL_S = 0.025
 """How often another service's computation is looked for at first; then ever less often, up to ten times as long."""
+PATIENCE_S = 5.0
+"""Of commands that somebody sits and waits for."""
 CLOSE_S = 2.0
 """How long scores that wait to be written are waited for in the end."""
 FACTS = ("used_memory_human", "maxmemory_human", "maxmemory_policy", "evicted_keys", "expired_keys")
@@ -83,17 +86,22 @@ class Out(Exception):
 
 
 class RedisStore:
-    """Never raises, and never keeps a caller longer than one time-out: a Redis that fails is one that knows nothing."""
+    """Never raises, and keeps no caller waiting for long: a Redis that fails is one that knows nothing.
+
+    A caller waits for `timeout_ms` for each thousand keys, begun. Nobody waits for writes.
+    """
 
     def __init__(self, settings: RedisSettings, *, base: Path, record: Record) -> None:
         self._settings, self._record = settings, record
         self._timeout_s = settings.timeout_ms / 1000
         self._client = connect(settings, base)
-        self._breaker = Breaker(self._probe, every_s=settings.probe_s, changed=lambda out: record(StoreMoved(out)))
-        self._gets = Coalesced(self._guarded("read", self._get), most=CALL_ITEMS)
-        self._claims = Coalesced(self._guarded("claim", self._claim), most=CALL_ITEMS)
-        self._commands = Coalesced(self._guarded("write", self._send), most=CALL_ITEMS)
+        self._breaker = Breaker(self._probe, every_s=settings.probe_s, changed=self._moved)
+        self._gets = Coalesced(self._guarded("read", self._get, self._timeout_s), most=CALL_ITEMS)
+        self._claims = Coalesced(self._guarded("claim", self._claim, self._timeout_s), most=CALL_ITEMS)
+        self._commands = Coalesced(self._guarded("write", self._send, WRITE_TIMEOUT_S), most=CALL_ITEMS)
         self._writing: set[asyncio.Task[None]] = set()
+        self._pending = 0
+        self._owed: dict[str, None] = {}
 
     @property
     def claim_s(self) -> float:
@@ -104,7 +112,8 @@ class RedisStore:
         """See whether it answers; if not, go on without it until it does."""
         try:
             await self._probe()
-            await self._warn_of_memory()
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await self._warn_of_memory()
         except FAULTS as error:
             self._fault("probe", error)
 
@@ -122,31 +131,23 @@ class RedisStore:
         """The scores that are there."""
         if self._breaker.open:
             return {}
-        found: dict[bytes, Score] = {}
-        damaged: list[bytes] = []
-        entries = await self._values([shelf.name(key) for key in keys])
-        for key, entry in zip(keys, entries, strict=False):
-            if entry is not None:
-                try:
-                    found[key] = unpacked(key, entry)
-                except Damaged:
-                    damaged.append(key)
-        if damaged:
-            log.warning("cache.damaged: %d entries, which are deleted", len(damaged))
-            self._later([("DEL", shelf.name(key)) for key in damaged])
-        self._record(StoreAsked(len(found), len(entries) - len(found) - len(damaged), len(damaged)))
+        found, asked, damaged = await self._look(shelf, keys)
+        self._record(StoreAsked(len(found), asked - len(found) - damaged, damaged))
         return found
 
     async def claim(self, shelf: Shelf, keys: Sequence[bytes]) -> set[bytes]:
-        """Those of the keys that this service is to compute; the others are being computed by another."""
-        mine = set(keys)
+        """Those of the keys that this service is to compute; the others are being computed by another.
+
+        Whoever is cancelled meanwhile has claimed nothing.
+        """
         if self._breaker.open or not self.claim_s:
-            return mine
-        with suppress(Out):
-            for some in _pieces(keys):
-                granted = await self._claims([_claim_of(shelf.name(key)) for key in some])
-                mine -= {key for key, got in zip(some, granted, strict=True) if not got}
-        return mine
+            return set(keys)
+        claiming = asyncio.create_task(self._claimed(shelf, keys))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            claiming.add_done_callback(lambda done: None if done.cancelled() else self.put(shelf, {}, done.result()))
+            raise
 
     async def delivered(self, shelf: Shelf, keys: Sequence[bytes], until: float) -> dict[bytes, Score]:
         """What others that have claimed these keys store until then; those that give up are not waited for."""
@@ -154,10 +155,11 @@ class RedisStore:
         found: dict[bytes, Score] = {}
         awaited, pause_s = list(keys), POLL_S
         while awaited and not self._breaker.open and loop.time() < until:
-            claimed = await self._values([_claim_of(shelf.name(key)) for key in awaited])
-            found |= await self.get(shelf, awaited)  # after the claims: a score is stored before its claim goes
-            pairs = zip(awaited, claimed, strict=False)
-            awaited = [key for key, claim in pairs if claim is not None and key not in found]
+            claims = await self._values([_claim_of(shelf.name(key)) for key in awaited])
+            gone = [key for key, claim in zip(awaited, claims, strict=False) if claim is None]
+            found |= (await self._look(shelf, gone))[0]  # a score is stored before its claim goes
+            left = set(gone)
+            awaited = [key for key in awaited if key not in left]
             await asyncio.sleep(min(pause_s, max(0.0, until - loop.time())) if awaited else 0)
             pause_s = min(2 * pause_s, 10 * POLL_S)
         return found
@@ -165,80 +167,128 @@ class RedisStore:
     def put(self, shelf: Shelf, scores: Mapping[bytes, Score], release: Iterable[bytes] = ()) -> None:
         """Store, in the background, and give back the claims on ``release``."""
         entries = {shelf.name(key): packed(key, score) for key, score in scores.items()}
-        commands: list[Command] = [
+        stores: list[Command] = [
             ("SET", name, entry, "PX", self._lifetime_ms())
             for name, entry in entries.items()
             if len(entry) <= MAX_BYTES
         ]
-        if self.claim_s:
-            commands += [("DEL", _claim_of(shelf.name(key))) for key in release]
-        self._later(commands)
+        claims = [_claim_of(shelf.name(key)) for key in release] if self.claim_s else []
+        if stores and (self._breaker.open or (self._pending and self._pending + len(stores) > PENDING_WRITES)):
+            self._record(StoreWrote("dropped", len(stores)))
+            stores = []
+        if (
+            self._breaker.open
+        ):  # some may have been made, or be made yet when it goes on: they would keep others waiting
+            self._owed |= dict.fromkeys(claims[: max(0, PENDING_WRITES - len(self._owed))])
+        else:
+            self._later([*stores, *(("DEL", name) for name in claims)])
+
+    def _moved(self, out: bool) -> None:
+        self._record(StoreMoved(out))
+        if not out and self._owed:
+            owed, self._owed = self._owed, {}
+            self._later([("DEL", name) for name in owed])
 
     def _lifetime_ms(self) -> int:
         jitter = random.uniform(1 - TTL_JITTER, 1 + TTL_JITTER)
         return round(self._settings.ttl.total_seconds() * 1000 * jitter)
 
+    async def _look(self, shelf: Shelf, keys: Sequence[bytes]) -> tuple[dict[bytes, Score], int, int]:
+        """The scores that are there, of how many keys that is known, and how many were damaged, which are deleted."""
+        found: dict[bytes, Score] = {}
+        damaged: list[Command] = []
+        entries = await self._values([shelf.name(key) for key in keys])
+        for key, entry in zip(keys, entries, strict=False):
+            if entry is not None:
+                try:
+                    found[key] = unpacked(key, entry)
+                except Damaged:
+                    damaged.append(("DEL", shelf.name(key)))
+        if damaged:
+            log.warning("cache.damaged: %d entries, which are deleted", len(damaged))
+            self._later(damaged)
+        return found, len(entries), len(damaged)
+
     async def _values(self, names: Sequence[str]) -> list[bytes | None]:
-        """What stands under the names; of the first of them only, where Redis goes out meanwhile."""
+        """What stands under the names; of the first of them only, where Redis goes out meanwhile or takes too long."""
         values: list[bytes | None] = []
-        with suppress(Out):
+
+        async def ask() -> None:
             for some in _pieces(names):
-                values += await self._gets(some)
+                values.extend(await self._gets(some))
+
+        with suppress(Out, TimeoutError):
+            await _within(self._patience_s(names), ask())
         return values
 
+    async def _claimed(self, shelf: Shelf, keys: Sequence[bytes]) -> set[bytes]:
+        """All keys but those that are known to be another's."""
+        mine = set(keys)
+
+        async def ask() -> None:
+            for some in _pieces(keys):
+                granted = await self._claims([_claim_of(shelf.name(key)) for key in some])
+                mine.difference_update(key for key, got in zip(some, granted, strict=True) if not got)
+
+        with suppress(Out, TimeoutError):
+            await _within(self._patience_s(keys), ask())
+        return mine
+
+    def _patience_s(self, asked: Sequence[object]) -> float:
+        return self._timeout_s * -(-len(asked) // 1_000)
+
     def _later(self, commands: Sequence[Command]) -> None:
-        """Send in the background, unless too much waits already."""
-        if not commands:
-            return
-        if self._breaker.open or self._commands.items + len(commands) > PENDING_WRITES:
-            self._record(StoreWrote("dropped", _stores(commands)))
-            return
-        task = asyncio.create_task(self._write(commands))
-        self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
+        """Send in the background."""
+        if commands:
+            self._pending += len(commands)
+            task = asyncio.create_task(self._write(commands))
+            self._writing.add(task)
+            task.add_done_callback(self._writing.discard)
 
     async def _write(self, commands: Sequence[Command]) -> None:
         stored = 0
-        with suppress(Out):
-            for some in _pieces(commands):
-                answers = await self._commands(some)
-                failed = [answer for answer in answers if isinstance(answer, Exception)]
-                if failed:
-                    self._record(StoreFailed("write", _kind(failed[0])))
-                    log.warning("cache.refused: %d writes: %s", len(failed), failed[0])
-                pairs = zip(some, answers, strict=True)
-                stored += _stores(command for command, answer in pairs if not isinstance(answer, Exception))
+        try:
+            with suppress(Out):
+                for some in _pieces(commands):
+                    stored += self._stored(some, await self._commands(some))
+        finally:
+            self._pending -= len(commands)
         self._record(StoreWrote("stored", stored))
         self._record(StoreWrote("failed", _stores(commands) - stored))
 
+    def _stored(self, commands: Sequence[Command], answers: Sequence[Any]) -> int:
+        """How many scores were taken."""
+        failed = [answer for answer in answers if isinstance(answer, Exception)]
+        if failed:
+            self._record(StoreFailed("write", _kind(failed[0])))
+            log.warning("cache.refused: %d writes: %s", len(failed), failed[0])
+        pairs = zip(commands, answers, strict=True)
+        return _stores(command for command, answer in pairs if not isinstance(answer, Exception))
+
     def _guarded(
-        self, operation: Operation, call: Callable[[list[Item]], Awaitable[Sequence[Value]]]
+        self, operation: Operation, call: Callable[[list[Item]], Awaitable[Sequence[Value]]], timeout_s: float
     ) -> Callable[[list[Item]], Awaitable[Sequence[Value]]]:
         """The call, which raises Out while the breaker is open, and trips it when Redis fails or is late."""
 
         async def guarded(items: list[Item]) -> Sequence[Value]:
             if self._breaker.open:
                 raise Out
-            loop = asyncio.get_running_loop()
-            began = loop.time()
             try:
-                async with asyncio.timeout(self._timeout_s):
-                    return await call(items)
+                return await _within(timeout_s, call(items))
             except FAULTS as error:
-                held_up = loop.time() - began > self._timeout_s + HELD_UP_S
-                self._fault(operation, error, trips=not (held_up and isinstance(error, TimeoutError)))
+                self._fault(operation, error)
                 raise Out from error
 
         return guarded
 
-    def _fault(self, operation: Operation, error: Exception, *, trips: bool = True) -> None:
+    def _fault(self, operation: Operation, error: Exception) -> None:
         self._record(StoreFailed(operation, _kind(error)))
-        if trips:
-            self._breaker.trip(str(error) or f"Redis gave no answer within {self._settings.timeout_ms:g} ms")
+        self._breaker.trip(str(error) or "Redis gave no answer in time")
 
     async def _probe(self) -> None:
-        async with asyncio.timeout(max(PROBE_TIMEOUT_S, self._timeout_s)):
-            await self._client.ping()
+        """Connect if need be, and do what callers will ask for, as fast as they want it."""
+        await _within(max(PROBE_TIMEOUT_S, self._timeout_s), self._client.ping())
+        await _within(self._timeout_s, self._get([f"{PREFIX}:probe"]))
 
     async def _get(self, names: list[str]) -> list[Any]:
         if isinstance(self._client, RedisCluster):
@@ -268,13 +318,31 @@ class RedisStore:
                 log.warning("cache.memory: Redis evicts nothing (maxmemory-policy noeviction): set allkeys-lru")
 
 
+async def _within(seconds: float, call: Awaitable[T]) -> T:
+    """The call's result. Raises TimeoutError if there is none in time.
+
+    This process may be what is late: before that is held against Redis, the event loop gets some turns to read an
+    answer that has come already.
+    """
+    task = asyncio.ensure_future(call)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        for _ in range(LATE_TURNS):
+            if task.done():
+                return task.result()
+            await asyncio.sleep(0)
+        raise TimeoutError
+    finally:
+        task.cancel()
+
+
 async def stored(settings: RedisSettings, base: Path) -> "Stored":
     """What is stored, and how Redis is. Raises NotServable if it does not answer."""
-    client = connect(settings, base)
+    client = connect(settings, base, patience_s=PATIENCE_S)
     try:
         counts: Counter[tuple[str, str]] = Counter()
         async for name in _names(client, "*"):
-            tenant, scorer, _ = name.removeprefix(f"{PREFIX}:").split(":", 2)
+            tenant, scorer, _ = name.removeprefix(f"{PREFIX}:").split(":")
             counts[tenant, scorer] += 1
         return Stored(counts, await _facts(client))
     except FAULTS as error:
@@ -285,7 +353,7 @@ async def stored(settings: RedisSettings, base: Path) -> "Stored":
 
 async def flush(settings: RedisSettings, base: Path, *, scorer: str, tenant: str = "*") -> int:
     """Delete a scorer's scores; how many there were. Raises NotServable if Redis does not answer."""
-    client = connect(settings, base)
+    client = connect(settings, base, patience_s=PATIENCE_S)
     deleted = 0
     try:
         async for name in _names(client, f"{tenant}:{scorer}:*"):
@@ -306,9 +374,11 @@ class Stored:
 
 
 async def _names(client: Client, pattern: str) -> AsyncIterator[str]:
-    async for name in client.scan_iter(match=f"{PREFIX}:{pattern}", count=1_000):
-        if not name.endswith(CLAIM.encode()):
-            yield name.decode()
+    """Of scores: no claims, and nothing that others put there."""
+    async for found in client.scan_iter(match=f"{PREFIX}:{pattern}", count=1_000):
+        name = found.decode(errors="replace")
+        if re.fullmatch(rf"{PREFIX}:[\w-]+:[\w-]+:[0-9a-f]{{32}}", name):
+            yield name
 
 
 async def _facts(client: Client) -> dict[str, Any]:
@@ -324,35 +394,35 @@ def _unreachable(error: Exception) -> NotServable:
     return NotServable(f"cache.redis: {error or 'no answer'}")
 
 
-def connect(settings: RedisSettings, base: Path) -> Client:
+def connect(settings: RedisSettings, base: Path, *, patience_s: float | None = None) -> Client:
     """A client that tries once. Nothing is connected yet. Raises NotServable for what cannot be meant.
 
-    Limits of time are its callers' affair.
+    Without ``patience_s``, limits of time are its callers' affair.
     """
-    url = urlsplit(settings.url.get_secret_value())
-    scheme, _, kind = url.scheme.partition("+")
     try:
-        options = _options(settings, url, base)
-        hosts = [_host(each) for each in url.netloc.rpartition("@")[2].split(",")] if kind != "unix" else []
-        path = [part for part in url.path.split("/") if part]
-        if scheme == "rediss":
-            options |= {"ssl": True, "ssl_ca_certs": settings.tls_ca_file and str(base / settings.tls_ca_file)}
-        if kind == "cluster":
-            return RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in hosts], **options)
-        options |= {"max_connections": CONNECTIONS, "db": int(path[-1]) if path and path[-1].isdigit() else 0}
+        url = urlsplit(settings.url.get_secret_value())
+        scheme, _, kind = url.scheme.partition("+")
+        options = _options(settings, url, base, patience_s)
+        path = [unquote(part) for part in url.path.split("/") if part]
         if kind == "unix":
             named = parse_qs(url.query).get("db", ["0"])[0]
-            return Redis(unix_socket_path=unquote(url.path), **options | {"db": int(named)})
+            return Redis(unix_socket_path=unquote(url.path), **options, db=_database(named))
+        hosts = [_host(each) for each in url.netloc.rpartition("@")[2].split(",")]
+        if scheme == "rediss":
+            options |= {"ssl": True, "ssl_ca_certs": _there(settings.tls_ca_file, base)}
+        if kind == "cluster":
+            return RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in hosts], **options)
+        options["max_connections"] = CONNECTIONS
         if kind == "sentinel":
             if not path:
                 raise ValueError("name the service: redis+sentinel://host:26379/SERVICE/0")
             timeouts = {"socket_timeout": PROBE_TIMEOUT_S, "socket_connect_timeout": PROBE_TIMEOUT_S}
             sentinel = Sentinel(hosts, sentinel_kwargs=timeouts)  # type: ignore[no-untyped-call]
-            master: Redis = sentinel.master_for(path[0], **options)
+            master: Redis = sentinel.master_for(path[0], **options, db=_database("/".join(path[1:]) or "0"))
             return master
         if len(hosts) != 1:
             raise ValueError("one host is needed")
-        return Redis(host=hosts[0][0], port=hosts[0][1], **options)
+        return Redis(host=hosts[0][0], port=hosts[0][1], **options, db=_database("/".join(path) or "0"))
     except (ValueError, OSError) as error:
         raise NotServable(f"cache.redis: {error}") from error
 
@@ -365,7 +435,7 @@ async def disconnect(client: Client) -> None:
             await sentinel.aclose()
 
 
-def _options(settings: RedisSettings, url: SplitResult, base: Path) -> dict[str, Any]:
+def _options(settings: RedisSettings, url: SplitResult, base: Path, patience_s: float | None) -> dict[str, Any]:
     password = unquote(url.password) if url.password else None
     if settings.password_file is not None:
         password = (base / settings.password_file).read_text().strip()
@@ -373,18 +443,34 @@ def _options(settings: RedisSettings, url: SplitResult, base: Path) -> dict[str,
         "username": settings.username or (unquote(url.username) if url.username else None),
         "password": password,
         "retry": Retry(NoBackoff(), 0),
-        "socket_timeout": None,
-        "socket_connect_timeout": None,
+        "socket_timeout": patience_s,
+        "socket_connect_timeout": patience_s,
         "driver_info": None,
         "protocol": 2,
     }
 
 
 def _host(written: str) -> tuple[str, int]:
-    host, _, port = written.rpartition(":") if re.search(r":\d+$", written) else (written, "", "6379")
-    if not host:
-        raise ValueError("the URL names no host")
-    return host.strip("[]"), int(port)
+    """A host and its port. What is wrong is not repeated: it may be a piece of a password."""
+    found = re.fullmatch(r"(?P<host>[\w.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>\d{1,5}))?", written)
+    port = int(found["port"] or 6379) if found else 0
+    if found is None or not 0 < port < 65_536:
+        raise ValueError("url: HOST:PORT is needed after ://; in a password, write / as %2F, @ as %40, : as %3A")
+    return found["host"].strip("[]"), port
+
+
+def _database(written: str) -> int:
+    if not written.isdecimal():
+        raise ValueError("url: the number of a database is needed after the host, as in redis://localhost:6379/0")
+    return int(written)
+
+
+def _there(file: str | None, base: Path) -> str | None:
+    """Raises OSError, which names the file, if it cannot be read."""
+    if file is None:
+        return None
+    (base / file).open("rb").close()
+    return str(base / file)
 
 
 def _claim_of(name: str) -> str:

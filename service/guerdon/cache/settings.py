@@ -16,7 +16,10 @@ def _duration(given: Any) -> Any:
     written = re.fullmatch(r"(\d+)([smhd])", given) if isinstance(given, str) else None
     if written is None:
         raise ValueError("a duration is needed, such as 30s, 15m, 12h or 7d")
-    return timedelta(**{_UNITS[written[2]]: int(written[1])})
+    try:
+        return timedelta(**{_UNITS[written[2]]: int(written[1])})
+    except OverflowError as error:
+        raise ValueError("so long a time cannot be counted") from error
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from guerdon.cli.options import ConfigFile, Url
+from guerdon.cli.options import ApiKey, ConfigFile, Url
 from guerdon.cli.places import place, planned
 from guerdon.cli.rows import Json
 from guerdon.cli.tables import table
@@ -29,7 +29,7 @@ def check(config: ConfigFile = None) -> None:
     typer.echo(_engines(plan) + "\n\n" + _models(plan))
 
 
-def models(config: ConfigFile = None, url: Url = None) -> None:
+def models(config: ConfigFile = None, url: Url = None, api_key: ApiKey = None) -> None:
     """List what can be asked by name.
 
     Examples:
@@ -37,7 +37,7 @@ def models(config: ConfigFile = None, url: Url = None) -> None:
       guerdon models --url http://127.0.0.1:8000
 
     """
-    rows = [_card(card) for card in place(config, url).cards()]
+    rows = [_card(card) for card in place(config, url, api_key).cards()]
     typer.echo(table(["model", "kind", "max tokens", "uses", "aggregation", "revision", "members"], rows, right=(2,)))
 
 

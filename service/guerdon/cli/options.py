@@ -38,6 +38,9 @@ ConfigFile = Annotated[
 Url = Annotated[
     str | None, typer.Option(help="ask the service that runs at this address, and load nothing here", callback=_alone)
 ]
+ApiKey = Annotated[
+    str | None, typer.Option(help="of a service that wants one; better from the environment", envvar="GUERDON_API_KEY")
+]
 InFile = Annotated[str, typer.Argument(metavar="IN", help="rows: .jsonl, .parquet, or - for standard input")]
 OutFile = Annotated[
     str | None, typer.Option("--out", "-o", help="where to: .jsonl or .parquet; standard output by default")
@@ -51,6 +54,7 @@ class Options:
 
     config: ConfigFile = None
     url: Url = None
+    api_key: ApiKey = None
     model: Annotated[str, typer.Option("--model", "-m", help="what to ask; see `guerdon models`")] = "default"
     method: Annotated[Method | None, typer.Option(help="how members become one reward")] = None
     coefficient: Annotated[float | None, typer.Option(help="lambda of uwo: mean - lambda * variance")] = None
@@ -68,7 +72,7 @@ class Options:
 
     def asking_members(self) -> "Asking":
         """The same for what each member says by itself: not calibrated, not combined, and none may be missing."""
-        where = place(self.config, self.url, calibrated=False)
+        where = place(self.config, self.url, self.api_key, calibrated=False)
         card = card_of(where.cards(), self.model)
         combined = "aggregation" in card
         request = Request(
@@ -81,7 +85,7 @@ class Options:
 
     def asking(self, detail: str = "rewards") -> "Asking":
         """Find the model, and check that it can do what is asked. Raises CannotRun or NotServable."""
-        where = place(self.config, self.url)
+        where = place(self.config, self.url, self.api_key)
         card = card_of(where.cards(), self.model)
         given = self._aggregation()
         single = "aggregation" not in card

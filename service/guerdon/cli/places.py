@@ -63,10 +63,10 @@ class Here:
 class There:
     """A running service."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, api_key: str | None) -> None:
         if not url.startswith(("http://", "https://")):
             raise CannotRun(f"--url {url}: an address starts with http:// or https://")
-        self._url = url
+        self._url, self._api_key = url, api_key
 
     def cards(self) -> list[Json]:
         """Asks the service."""
@@ -84,14 +84,14 @@ class There:
 
     def _client(self) -> Client:
         try:
-            return Client(self._url)
+            return Client(self._url, api_key=self._api_key)
         except httpx.InvalidURL as error:
             raise CannotRun(f"--url {self._url}: {error}") from error
 
 
-def place(config: Path | None, url: str | None, *, calibrated: bool = True) -> Place:
+def place(config: Path | None, url: str | None, api_key: str | None, *, calibrated: bool = True) -> Place:
     """Where to ask. Raises CannotRun or NotServable."""
-    return There(url) if url is not None else Here(planned(config, calibrated=calibrated))
+    return There(url, api_key) if url is not None else Here(planned(config, calibrated=calibrated))
 
 
 def planned(config: Path | None, *, calibrated: bool = True) -> Plan:

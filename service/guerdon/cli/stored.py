@@ -48,7 +48,7 @@ def flush(scorer: Scorer, tenant: Tenant = None, config: ConfigFile = None) -> N
     loaded, settings, base = _redis(config)
     for name, given in (("--scorer", scorer), ("--tenant", tenant)):
         if given is not None and not given.replace("-", "").replace("_", "").isalnum():
-            raise CannotRun(f"{name} {given}: letters, digits, - and _ are what names have")
+            raise CannotRun(f"{name} {given}: a name has letters, digits, - and _; of scorer.head, it is the scorer")
     deleted = asyncio.run(flush_scorer(settings, base, scorer=scorer, tenant=tenant or "*"))
     near = None if deleted or scorer in loaded.scorers else nearest(scorer, loaded.scorers)
     typer.echo(f"{deleted:,} scores deleted" + (f"; did you mean {near}?" if near else ""))

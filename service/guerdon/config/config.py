@@ -1,8 +1,8 @@
 """The configuration as people write it."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ByteSize, Field, model_validator
+from pydantic import ByteSize, Field, field_validator, model_validator
 
 from guerdon.aggregation import Aggregation
 from guerdon.batching.budget import BatchSettings
@@ -40,7 +40,12 @@ class CacheSettings(Strict):
     """Where scores are kept."""
 
     l1_bytes: ByteSize = Field(ByteSize(256 << 20), ge=0, description="in this process; 0 keeps none")
-    redis: RedisSettings | None = Field(None, description="shared by several services")
+    redis: RedisSettings | None = Field(None, description="shared by several services; none where its URL is empty")
+
+    @field_validator("redis", mode="before")
+    @classmethod
+    def _none_without_url(cls, given: Any) -> Any:
+        return None if isinstance(given, dict) and given.get("url", given) in (None, "") else given
 
 
 class KeySettings(Strict):

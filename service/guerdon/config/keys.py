@@ -1,5 +1,6 @@
 """Reads the keys that callers may show."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def load_keys(keys: Mapping[str, KeySettings], base: Path) -> dict[bytes, str]:
             digest = b""
         if len(digest) != 32:
             raise NotServable(f"{where}: no SHA-256 in hexadecimal digits; make one with: printf %s KEY | sha256sum")
+        if digest == hashlib.sha256(b"").digest():
+            raise NotServable(f"{where}: this is the SHA-256 of no key at all")
         if digest in tenants:
             raise NotServable(f"{where}: another name has the same key")
         tenants[digest] = settings.tenant
