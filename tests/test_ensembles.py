@@ -93,6 +93,7 @@ def test_what_does_not_go_together_is_told(service):
         "left out: two": (".weights", {"method": "weighted", "weights": {"one": 1}}),
         "there is no member three; members: one, two": (".caps", {"method": "capped", "caps": {"three": 1}}),
         "coefficient: at most 1 for 2 members": (".coefficient", {"method": "lcb", "coefficient": 1.5}),
+        "did you mean 'uwo'?": (".method", {"method": "uow"}),
         "a number is needed": (".weights.one", {"method": "weighted", "weights": {"one": "1", "two": 1}}),
         "less than or equal": (".weights.one", {"method": "direction", "weights": {"one": 1e308}}),
     }

@@ -354,15 +354,25 @@ async def stored(settings: RedisSettings, base: Path) -> "Stored":
 async def flush(settings: RedisSettings, base: Path, *, scorer: str, tenant: str = "*") -> int:
     """Delete a scorer's scores; how many there were. Raises NotServable if Redis does not answer."""
     client = connect(settings, base, patience_s=PATIENCE_S)
-    deleted = 0
+    deleted, names = 0, list[str]()
     try:
         async for name in _names(client, f"{tenant}:{scorer}:*"):
-            deleted += int(await client.delete(name))
+            names.append(name)
+            if len(names) == CALL_ITEMS:
+                deleted, names = deleted + await _deleted(client, names), []
+        return deleted + await _deleted(client, names)
     except FAULTS as error:
         raise _unreachable(error) from error
     finally:
         await disconnect(client)
-    return deleted
+
+
+async def _deleted(client: Client, names: Sequence[str]) -> int:
+    """How many of the names there were."""
+    pipeline = client.pipeline(transaction=False)
+    for name in names:
+        pipeline.execute_command("DEL", name)
+    return sum(await pipeline.execute())
 
 
 @dataclass(frozen=True, slots=True)

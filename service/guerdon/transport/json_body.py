@@ -1,5 +1,6 @@
 """Reads a request's JSON strictly, and says what is wrong with it without repeating it."""
 
+import re
 from typing import TypeVar
 
 import orjson
@@ -8,7 +9,7 @@ from starlette.requests import Request
 
 from guerdon.domain import trace
 from guerdon.domain.errors import Invalid, Malformed, UnsupportedMedia
-from guerdon.domain.strict import Strict, path_of
+from guerdon.domain.strict import Strict, nearest, path_of
 
 Body = TypeVar("Body", bound=Strict)
 MAX_FIELD_CHARACTERS = 120
@@ -41,15 +42,23 @@ def invalid(error: ValidationError, whole: str = "body", within: str = "") -> In
 
     Where a value may be of several types, the fault that lies deepest is of the type that was meant.
     """
-    faults = error.errors(include_url=False, include_input=False)
+    faults = error.errors(include_url=False)
     first = max(faults, key=lambda fault: len(fault["loc"]))
     loc = tuple(part for part in first["loc"] if not _names_a_type(part))
     if first["type"] == "unknown_key":
         loc = (*loc, first["ctx"]["key"])
     field = path_of((within, *loc) if within else loc)[:MAX_FIELD_CHARACTERS]
     message = first["msg"].removeprefix("Value error, ")[:MAX_MESSAGE_CHARACTERS]
+    if first["type"] == "literal_error" and isinstance(first["input"], str):
+        near = nearest(first["input"][:MAX_FIELD_CHARACTERS], _allowed(first["ctx"]))
+        message += f"; did you mean '{near}'?" if near else ""
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return Invalid(f"{field or whole}: {message}{more}", field=field or whole)
+
+
+def _allowed(context: dict[str, str]) -> list[str]:
+    """The words of which one is needed."""
+    return re.findall(r"'([^']*)'", context["expected"])
 
 
 def _names_a_type(part: int | str) -> bool:
