@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 import time
 from dataclasses import dataclass
@@ -185,6 +186,23 @@ def test_the_api_documents_itself(service):
     assert set(document["components"]["schemas"][schema]["properties"]) >= {"model", "inputs", "aggregation", "detail"}
     assert {"200", "400", "404", "413", "422", "503", "504"} <= set(route["responses"])
     assert service.get("/docs").status_code == 200
+
+
+def test_the_documentation_needs_no_internet(service):
+    """The page's script, style and picture come from the service; every reference of its document leads somewhere."""
+    page = service.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(assets) == 3
+    for asset in assets:
+        assert asset.startswith("/docs/assets/")
+        assert service.get(asset).status_code == 200
+    assert "http" not in page.text.replace("httpSnippet", "")
+    document = service.get("/openapi.json").json()
+    references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert references >= {"ScoreRequest", "RerankRequest", "CompareRequest"}
+    assert references <= document["components"]["schemas"].keys()
+
 
 
 def test_the_gateway_process_loads_no_torch(service):

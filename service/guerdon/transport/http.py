@@ -10,10 +10,12 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
 
 from guerdon.domain.caller import Caller, calling
 from guerdon.domain.errors import DeadlineExceeded, Invalid, ServiceError, Unavailable, UnknownRoute, WrongMethod
@@ -29,6 +31,7 @@ from guerdon.transport.native import Asking, Json, NativeApi
 from guerdon.transport.observed import Observed, Requests
 from guerdon.transport.schemas import CompareRequest, RerankRequest, ScoreRequest
 
+DOCS_ASSETS = "/docs/assets"
 Asked = TypeVar("Asked", bound=Asking)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -61,11 +64,13 @@ def http_app(
 ) -> FastAPI:
     """The service over HTTP. ``tenants`` are by the SHA-256 of the keys that they show; without any, all may call."""
     app = FastAPI(
-        title="Guerdon", version=version("guerdon"), summary="Rewards for responses.", lifespan=lifespan, redoc_url=None
-    )
+        title="Guerdon", version=version("guerdon"), summary="Rewards for responses.", lifespan=lifespan,
+        docs_url=None, redoc_url=None,
+    )  # fmt: skip
     app.router.route_class = DirectRoute
     _add_scoring(app, NativeApi(gateway, limits), limits, health)
     _add_operations(app, health, metrics)
+    _add_docs(app)
     app.router.routes.sort(key=lambda route: not isinstance(route, DirectRoute))  # before the pages of documentation
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -125,6 +130,21 @@ def _add_operations(app: FastAPI, health: Health, metrics: Callable[[], bytes]) 
     async def exposition(request: Request) -> Response:
         """Metrics for Prometheus."""
         return Response(metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_docs(app: FastAPI) -> None:
+    """The page at /docs, its script and style from this machine: it works where there is no internet."""
+    app.mount(DOCS_ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Guerdon",
+            swagger_js_url=f"{DOCS_ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{DOCS_ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f"{DOCS_ASSETS}/favicon.png",
+        )
 
 
 def _admitted(request: Request, limits: Limits, health: Health) -> float:
