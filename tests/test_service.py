@@ -204,7 +204,6 @@ def test_the_documentation_needs_no_internet(service):
     assert references <= document["components"]["schemas"].keys()
 
 
-
 def test_the_gateway_process_loads_no_torch(service):
     """Every scorer is in a child, so the process that answers maps neither torch's libraries nor transformers."""
     assert "torch" not in Path(f"/proc/{service.process.pid}/maps").read_text()
