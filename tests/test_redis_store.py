@@ -17,7 +17,8 @@ from guerdon.cache.cached import Cached
 from guerdon.cache.entries import MAC_BYTES, Damaged, packed, unpacked
 from guerdon.cache.keys import identity
 from guerdon.cache.memory import MemoryStore
-from guerdon.cache.redis_store import CLAIM, PREFIX, RedisStore, Shelf, flush, stored
+from guerdon.cache.redis_contents import flush, stored
+from guerdon.cache.redis_store import CLAIM, PREFIX, RedisStore, Shelf
 from guerdon.cache.settings import RedisSettings
 from guerdon.domain import caller
 from guerdon.domain.caller import Caller, calling
@@ -227,6 +228,7 @@ async def test_a_redis_that_does_not_answer_costs_one_timeout_and_comes_back(ser
         answers = await asyncio.gather(*(made.get(SHELF, KEYS) for _ in range(50)))
         assert answers == [{}] * 50
         assert time.perf_counter() - began < 0.5
+        await until(lambda: StoreMoved(True) in events)
         assert events.count(StoreMoved(True)) == 1
         failures = [event for event in events if isinstance(event, StoreFailed)]
         assert failures == [StoreFailed("read", "connection" if how == "stopped" else "timeout")]

@@ -4,8 +4,7 @@ import asyncio
 import logging
 import random
 import re
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,14 +54,13 @@ PROBE_TIMEOUT_S = 1.0
 """Nobody waits for a probe, and it may have to connect."""
 POLL_S = 0.025
 """How often another service's computation is looked for at first; then ever less often, up to ten times as long."""
-PATIENCE_S = 5.0
-"""Of commands that somebody sits and waits for."""
 CLOSE_S = 2.0
 """How long scores that wait to be written are waited for in the end."""
-FACTS = ("used_memory_human", "maxmemory_human", "maxmemory_policy", "evicted_keys", "expired_keys")
 FAULTS = (RedisError, OSError, TimeoutError)
 
 Client = Redis | RedisCluster
+Refused = ResponseError
+"""A command that this user may not send, or this server does not know."""
 Command = tuple[Any, ...]
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -132,7 +130,8 @@ class RedisStore:
         if self._breaker.open:
             return {}
         found, asked, damaged = await self._look(shelf, keys)
-        self._record(StoreAsked(len(found), asked - len(found) - damaged, damaged))
+        if asked:
+            self._record(StoreAsked(len(found), asked - len(found) - damaged, damaged))
         return found
 
     async def claim(self, shelf: Shelf, keys: Sequence[bytes]) -> set[bytes]:
@@ -334,74 +333,6 @@ async def _within(seconds: float, call: Awaitable[T]) -> T:
         raise TimeoutError
     finally:
         task.cancel()
-
-
-async def stored(settings: RedisSettings, base: Path) -> "Stored":
-    """What is stored, and how Redis is. Raises NotServable if it does not answer."""
-    client = connect(settings, base, patience_s=PATIENCE_S)
-    try:
-        counts: Counter[tuple[str, str]] = Counter()
-        async for name in _names(client, "*"):
-            tenant, scorer, _ = name.removeprefix(f"{PREFIX}:").split(":")
-            counts[tenant, scorer] += 1
-        return Stored(counts, await _facts(client))
-    except FAULTS as error:
-        raise _unreachable(error) from error
-    finally:
-        await disconnect(client)
-
-
-async def flush(settings: RedisSettings, base: Path, *, scorer: str, tenant: str = "*") -> int:
-    """Delete a scorer's scores; how many there were. Raises NotServable if Redis does not answer."""
-    client = connect(settings, base, patience_s=PATIENCE_S)
-    deleted, names = 0, list[str]()
-    try:
-        async for name in _names(client, f"{tenant}:{scorer}:*"):
-            names.append(name)
-            if len(names) == CALL_ITEMS:
-                deleted, names = deleted + await _deleted(client, names), []
-        return deleted + await _deleted(client, names)
-    except FAULTS as error:
-        raise _unreachable(error) from error
-    finally:
-        await disconnect(client)
-
-
-async def _deleted(client: Client, names: Sequence[str]) -> int:
-    """How many of the names there were."""
-    pipeline = client.pipeline(transaction=False)
-    for name in names:
-        pipeline.execute_command("DEL", name)
-    return sum(await pipeline.execute())
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """Entries by tenant and scorer; and what Redis says of itself, where it may be asked."""
-
-    entries: Mapping[tuple[str, str], int]
-    facts: Mapping[str, Any]
-
-
-async def _names(client: Client, pattern: str) -> AsyncIterator[str]:
-    """Of scores: no claims, and nothing that others put there."""
-    async for found in client.scan_iter(match=f"{PREFIX}:{pattern}", count=1_000):
-        name = found.decode(errors="replace")
-        if re.fullmatch(rf"{PREFIX}:[\w-]+:[\w-]+:[0-9a-f]{{32}}", name):
-            yield name
-
-
-async def _facts(client: Client) -> dict[str, Any]:
-    """Of one server; a cluster has too many."""
-    facts: dict[str, Any] = {}
-    with suppress(ResponseError):
-        told = {**await client.info("memory"), **await client.info("stats")}
-        facts = {name: told[name] for name in FACTS if name in told}
-    return facts
-
-
-def _unreachable(error: Exception) -> NotServable:
-    return NotServable(f"cache.redis: {error or 'no answer'}")
 
 
 def connect(settings: RedisSettings, base: Path, *, patience_s: float | None = None) -> Client:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from guerdon.cache.redis_store import flush as flush_scorer
-from guerdon.cache.redis_store import stored
+from guerdon.cache.redis_contents import flush as flush_scorer
+from guerdon.cache.redis_contents import stored
 from guerdon.cache.settings import RedisSettings
 from guerdon.cli.faults import CannotRun
 from guerdon.cli.options import ConfigFile
