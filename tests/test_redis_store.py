@@ -177,6 +177,32 @@ async def test_a_redis_that_is_full_loses_writes_and_nothing_else(tmp_path):
             assert StoreMoved(True) not in events
 
 
+async def test_a_score_that_is_too_large_is_not_stored(server, tmp_path):
+    """One of nine thousand numbers is left out; its neighbour is kept."""
+    huge = Score(values=(tuple(map(float, range(9_000))),), truncated=(False,), tokens=1)
+    async with store(server.url, tmp_path) as (made, events):
+        made.put(SHELF, {KEYS[0]: huge, KEYS[1]: score()})
+        await written(made)
+        assert list(await made.get(SHELF, KEYS)) == [KEYS[1]]
+        assert StoreWrote("stored", 1) in events
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "no maxmemory"),
+        (["--maxmemory", "9mb"], "evicts nothing"),
+        (["--maxmemory", "9mb", "--maxmemory-policy", "allkeys-lru"], None),
+    ],
+)
+async def test_a_redis_that_will_not_stay_small_is_told_of(tmp_path, caplog, options, told):
+    """At the start, once."""
+    with redis_server(tmp_path / "redis", *options) as server:
+        async with store(server.url, tmp_path):
+            warnings = [record.message for record in caplog.records if "cache.memory" in record.message]
+    assert [told in warning for warning in warnings] == ([True] if told else [])
+
+
 async def test_what_was_evicted_is_a_miss(tmp_path):
     """A small Redis keeps what fits; all that it still has is right."""
     with redis_server(tmp_path / "redis", "--maxmemory", "3mb", "--maxmemory-policy", "allkeys-lru") as server:
