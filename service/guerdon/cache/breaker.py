@@ -37,7 +37,7 @@ class Breaker:
             await asyncio.sleep(self._every_s)
             try:
                 await self._probe()
-            except Exception as error:
+            except Exception as error:  # whatever it is, the store is not back, and is to be tried again
                 log.debug("cache.still_out: %s", error)
                 continue
             log.warning("cache.back")

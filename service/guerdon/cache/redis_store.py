@@ -358,7 +358,7 @@ def connect(settings: RedisSettings, base: Path, *, patience_s: float | None = N
             if not path:
                 raise ValueError("name the service: redis+sentinel://host:26379/SERVICE/0")
             timeouts = {"socket_timeout": PROBE_TIMEOUT_S, "socket_connect_timeout": PROBE_TIMEOUT_S}
-            sentinel = Sentinel(hosts, sentinel_kwargs=timeouts)  # type: ignore[no-untyped-call]
+            sentinel = Sentinel(hosts, sentinel_kwargs=timeouts)  # type: ignore[no-untyped-call]  # so in redis-py
             master: Redis = sentinel.master_for(path[0], **options, db=_database("/".join(path[1:]) or "0"))
             return master
         if len(hosts) != 1:
