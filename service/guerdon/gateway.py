@@ -49,10 +49,14 @@ class Gateway:
 
     def model(self, name: str) -> Model:
         """Raises UnknownModel, which names the known ones."""
-        model = self.models.get(self._aliases.get(name, name))
+        model = self.models.get(self.meant(name))
         if model is None:
             raise UnknownModel(f"no such model; known: {', '.join(sorted(self.models))}", field="model")
         return model
+
+    def meant(self, name: str) -> str:
+        """The model's own name where this is an alias of it; else the same."""
+        return self._aliases.get(name, name)
 
     async def score(
         self,

@@ -79,7 +79,7 @@ def _endpoint(path: Path, desk: Desk, health: Health) -> Callable[[Request], Any
             given = await load_json(request)
             dialect = path.dialect(given)
             body = checked(given, dialect.body)
-            request.state.model = getattr(body, "model", None) or ""
+            request.state.model = desk.gateway.meant(getattr(body, "model", None) or "")
             call = Call(request, desk, deadline, given)
             with calling(Caller(request.state.tenant, getattr(body, "cache", "read-write"))):
                 return json_response(await dialect.answer(call, body), headers=call.headers)
