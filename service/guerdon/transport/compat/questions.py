@@ -11,12 +11,15 @@ from guerdon.domain.limits import Limits
 from guerdon.gateway import Gateway
 from guerdon.transport.answers import ErrorAnswer
 from guerdon.transport.compat.open_inference import INPUT, OUTPUT, open_inference_refusal
+from guerdon.transport.dialect import MODEL_PARAMETER, in_path
 from guerdon.transport.errors import error_response, json_response
 from guerdon.transport.health import Health
 
 TAG: list[Any] = ["operations"]
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": "not ready"}}
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer, "description": "unknown model"}}
+NAMED = {"parameters": [in_path("model")]}
+ASKED = {"parameters": [MODEL_PARAMETER]}
 
 
 def add_questions(app: FastAPI, gateway: Gateway, limits: Limits, health: Health) -> None:
@@ -24,7 +27,7 @@ def add_questions(app: FastAPI, gateway: Gateway, limits: Limits, health: Health
     _add_health(app, health)
     _add_open_inference(app, gateway, health)
 
-    @app.get("/info", response_model=dict[str, Any], tags=TAG, responses=UNKNOWN)
+    @app.get("/info", response_model=dict[str, Any], tags=TAG, responses=UNKNOWN, openapi_extra=ASKED)
     async def info(request: Request) -> Response:
         """TEI: what is served, by default or as ?model= says."""
         try:
@@ -65,7 +68,7 @@ def _add_open_inference(app: FastAPI, gateway: Gateway, health: Health) -> None:
         """Open Inference Protocol: what server this is."""
         return json_response({"name": "guerdon", "version": version("guerdon"), "extensions": []})
 
-    @app.get("/v2/models/{model}", response_model=dict[str, Any], tags=TAG, responses=UNKNOWN)
+    @app.get("/v2/models/{model}", response_model=dict[str, Any], tags=TAG, responses=UNKNOWN, openapi_extra=NAMED)
     async def described(request: Request) -> Response:
         """Open Inference Protocol: a model's inputs and outputs."""
         try:
@@ -82,7 +85,13 @@ def _add_open_inference(app: FastAPI, gateway: Gateway, health: Health) -> None:
             }
         )
 
-    @app.get("/v2/models/{model}/ready", response_model=dict[str, Any], tags=TAG, responses=UNKNOWN | NOT_READY)
+    @app.get(
+        "/v2/models/{model}/ready",
+        response_model=dict[str, Any],
+        tags=TAG,
+        responses=UNKNOWN | NOT_READY,
+        openapi_extra=NAMED,
+    )
     async def ready(request: Request) -> Response:
         """Open Inference Protocol: whether a model would answer now."""
         try:
