@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from guerdon.batching.batched import Batched
 from guerdon.cache.cached import Cached
@@ -14,9 +14,11 @@ from guerdon.cache.keys import identity
 from guerdon.cache.memory import MemoryStore
 from guerdon.cache.redis_store import RedisStore, connect
 from guerdon.config.calibration import Measured, load_calibration
+from guerdon.config.certificates import load_certificates
 from guerdon.config.config import Config, EnsembleSettings
 from guerdon.config.keys import load_keys
 from guerdon.domain.errors import NotServable
+from guerdon.domain.grpc_settings import Certificates
 from guerdon.domain.ports import Record
 from guerdon.domain.strict import nearest
 from guerdon.engines.settings import EngineSettings
@@ -27,6 +29,9 @@ from guerdon.telemetry import Metrics
 from guerdon.workers.inline import InlineWorker
 from guerdon.workers.process import ProcessWorker
 from guerdon.workers.worker import Worker
+
+if TYPE_CHECKING:
+    from guerdon.transport.grpc_server import GrpcServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class Plan:
     models: Mapping[str, Model]
     tenants: Mapping[bytes, str]
     base: Path
+    certificates: Certificates | None
 
 
 def plan(config: Config, *, base: Path, cache: Path, calibrated: bool = True) -> Plan:
@@ -62,7 +68,19 @@ def plan(config: Config, *, base: Path, cache: Path, calibrated: bool = True) ->
     models = _models(config, scorers, base, calibrated)
     if config.cache.redis is not None:
         connect(config.cache.redis, base)  # says what cannot be meant; nothing is connected yet
-    return Plan(config, scorers, engines, engine_of, models, load_keys(config.keys, base), base)
+    if config.grpc.port is not None:
+        grpc_server_class()  # says what is not installed
+    certificates = load_certificates(config.grpc.tls, base)
+    return Plan(config, scorers, engines, engine_of, models, load_keys(config.keys, base), base, certificates)
+
+
+def grpc_server_class() -> "type[GrpcServer]":
+    """The gRPC server; grpc is imported only now."""
+    try:
+        from guerdon.transport.grpc_server import GrpcServer
+    except ModuleNotFoundError as error:
+        raise NotServable(f"gRPC needs {error.name}; run: pip install 'guerdon[grpc]'") from error
+    return GrpcServer
 
 
 class Service:
@@ -112,6 +130,19 @@ class Service:
         """Whether every engine has been able to run at some time: from then on, requests wait for a restart."""
         self._was_ready = self._was_ready or not self.unready()
         return self._was_ready
+
+    def grpc_server(self) -> "GrpcServer":
+        """A gRPC server in front of the gateway; to be made in a running event loop. Raises NotServable."""
+        return grpc_server_class()(
+            self.gateway,
+            self.plan.config.limits,
+            self.plan.config.grpc,
+            self.plan.certificates,
+            tenants=self.plan.tenants,
+            started=self.started,
+            unready=self.unready,
+            requests=self.metrics,
+        )
 
     async def close(self) -> None:
         """Stop the workers, and store what waits to be."""

@@ -143,6 +143,15 @@ limits:
   timeout_s: 100.0              # for an answer; callers can ask for less
   body_timeout_s: 30.0          # for a request's body to arrive
 
+grpc:                           # see docs/grpc.md; needs: pip install 'guerdon[grpc]'
+  #: port: 50051               # without one there is no gRPC; `guerdon serve --grpc-port` goes before it
+  #: max_message: 8MiB         # of a request; by default limits.max_body
+  stream_in_flight: 256         # requests of one stream that are worked on at a time
+  #: tls:                      # files in PEM form; without them it is unencrypted
+  #:   certificate_file: server.pem
+  #:   key_file: server-key.pem
+  #:   client_ca_file: callers-ca.pem   # callers must show a certificate of this authority's
+
 batching:
   max_batch_tokens: 16384       # tokens in one forward pass
   max_batch_items: 256          # responses in one forward pass

@@ -8,6 +8,7 @@ from guerdon.aggregation import Aggregation
 from guerdon.batching.budget import BatchSettings
 from guerdon.cache.settings import RedisSettings
 from guerdon.domain.caller import DEFAULT_TENANT
+from guerdon.domain.grpc_settings import GrpcSettings
 from guerdon.domain.limits import Limits
 from guerdon.domain.strict import Strict
 from guerdon.scorers.settings import HeadEnsembleSettings, RelevanceSettings, RewardModelSettings
@@ -64,6 +65,7 @@ class Config(Strict):
     cache: CacheSettings = CacheSettings()
     keys: dict[Name, KeySettings] = Field({}, description="who may call; without any, everybody")
     limits: Limits = Limits()
+    grpc: GrpcSettings = GrpcSettings()
     batching: BatchSettings = BatchSettings()
     workers: WorkerSettings = WorkerSettings()
 
