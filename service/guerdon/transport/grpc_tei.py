@@ -124,9 +124,8 @@ def _told_as(ours: str, theirs: str) -> Iterator[None]:
     except ServiceError as error:
         if error.field is None or not error.field.startswith(ours):
             raise
-        told = type(error)(error.message.replace(ours, theirs), field=error.field.replace(ours, theirs, 1))
-        told.retry_after_s = error.retry_after_s
-        raise told from error
+        message, field = error.message.replace(ours, theirs), error.field.replace(ours, theirs, 1)
+        raise type(error)(message, field=field, retry_after_s=error.retry_after_s) from error
 
 
 def _metadata(texts: Sequence[str], started: int) -> tei_pb2.Metadata:
