@@ -39,7 +39,7 @@ WORDS = ["yes", "no", "bread", "Brot", "パン", "🍞", "", "\n", "rises"]
 
 
 def config(checkpoint, **more):
-    one = {"kind": "reward_model", "model": str(checkpoint("bert")), "max_tokens": 50, "threads": 1}
+    one = {"kind": "reward_model", "model": str(checkpoint("bert")), "max_tokens": 120, "threads": 1}
     one["calibration"] = {"mean": 0.5, "std": 2.0}
     return {
         "scorers": {"one": one, "two": {**one, "model": str(checkpoint("bert", seed=3))}},
@@ -53,10 +53,18 @@ def service(checkpoint, tmp_path_factory):
     """Two small models and their ensemble, each in a child of its own."""
     made = config(
         checkpoint,
-        limits={"max_body": "64KiB", "max_responses": 8, "queue_tokens": 400, "timeout_s": 20},
+        limits={"max_body": "64KiB", "max_responses": 8, "timeout_s": 60},
         workers={"hung_after_s": 60},
     )
     with serving(made, tmp_path_factory.mktemp("grpc"), grpc=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tight(checkpoint, tmp_path_factory):
+    """One with little room and little time."""
+    made = config(checkpoint, limits={"queue_tokens": 500, "timeout_s": 5}, workers={"hung_after_s": 60})
+    with serving(made, tmp_path_factory.mktemp("tight"), grpc=True) as running:
         yield running
 
 
@@ -153,7 +161,7 @@ def random_request(rng):
 
 def random_conversation(rng):
     def text():
-        return " ".join(rng.choice(WORDS) for _ in range(80 if rng.random() < 0.03 else rng.randint(0, 9)))
+        return " ".join(rng.choice(WORDS) for _ in range(150 if rng.random() < 0.03 else rng.randint(0, 9)))
 
     responses = [text() for _ in range(rng.randint(1, 4))]
     if rng.random() < 0.2:
@@ -210,15 +218,13 @@ def test_a_deadline_is_kept_and_its_work_dropped(service, stub, workers):
     until(lambda: service.metric("guerdon_queue_items") == 0)
 
 
-def test_the_servers_own_limit_holds_where_the_caller_has_none(checkpoint, tmp_path):
+def test_the_servers_own_limit_holds_where_the_caller_has_none(tight):
     """`limits.timeout_s` ends a call without a deadline, with the code that HTTP gives."""
-    made = config(checkpoint, limits={"timeout_s": 0.3}, workers={"hung_after_s": 60})
-    with serving(made, tmp_path, grpc=True) as service, grpc.insecure_channel(service.grpc) as channel:
-        workers = Workers(service)
-        workers.stall()
-        with pytest.raises(grpc.RpcError) as late:
-            RewardServiceStub(channel).Score(asking("late"), timeout=60)
-        workers.go_on()
+    workers = Workers(tight)
+    workers.stall()
+    with grpc.insecure_channel(tight.grpc) as channel, pytest.raises(grpc.RpcError) as late:
+        RewardServiceStub(channel).Score(asking("late"), timeout=60)
+    workers.go_on()
     assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert details(late.value)[ErrorInfo].reason == "deadline_exceeded"
 
@@ -227,7 +233,7 @@ def test_a_call_that_is_cancelled_is_forgotten(service, stub, workers):
     """Counted as 499, and its work leaves the queue while the workers still stand."""
     workers.stall()
     before = service.metric("guerdon_requests_total", protocol="grpc", code="499")
-    calls = [stub.Score.future(asking(f"gone {index} {'word ' * 20}")) for index in range(6)]
+    calls = [stub.Score.future(asking(f"gone {index} {'bread ' * 20}")) for index in range(6)]
     until(lambda: service.metric("guerdon_queue_items", engine="one") > 0)
     for call in calls:
         call.cancel()
@@ -237,22 +243,24 @@ def test_a_call_that_is_cancelled_is_forgotten(service, stub, workers):
     assert len(stub.Score(asking("still here"), timeout=30).data[0].rewards) == 1
 
 
-def test_overload_says_when_to_ask_again(stub, workers):
-    """UNAVAILABLE, our own code, and a RetryInfo; what was let in is answered later."""
+def test_overload_says_when_to_ask_again(tight):
+    """UNAVAILABLE, our own code, and a RetryInfo; what was let in is answered."""
+    workers = Workers(tight)
     workers.stall()
-    refused, let_in = None, []
-    for index in range(60):
-        call = stub.Score.future(asking(f"full {index} {'word ' * 30}"), timeout=60)
-        let_in.append(call)
-        time.sleep(0.01)
-        if refused := next((one for one in let_in if one.done()), None):
-            break
-    assert refused.code() == grpc.StatusCode.UNAVAILABLE
-    found = details(refused)
+    with grpc.insecure_channel(tight.grpc) as channel:
+        stub, calls = RewardServiceStub(channel), []
+        while not any(call.done() for call in calls):
+            calls.append(stub.Score.future(asking(f"full {len(calls)} {'bread ' * 20}"), timeout=60))
+            time.sleep(0.01)
+        workers.go_on()
+        refused = [call for call in calls if call.exception() is not None]
+        answers = [call.result() for call in calls if call not in refused]
+    assert {call.code() for call in refused} == {grpc.StatusCode.UNAVAILABLE}
+    found = details(refused[0])
     assert (found[ErrorInfo].reason, found[ErrorInfo].domain) == ("overloaded", "guerdon")
     assert found[RetryInfo].retry_delay.seconds >= 1
-    workers.go_on()
-    assert all(len(call.result().data[0].rewards) == 1 for call in let_in if call is not refused)
+    assert answers
+    assert all(len(answer.data[0].rewards) == 1 for answer in answers)
 
 
 def test_a_field_at_fault_is_named(stub):
@@ -289,13 +297,14 @@ def test_bytes_that_are_no_message_are_refused(channel, stub):
 
 def test_a_stream_answers_each_request_under_its_id(service, stub):
     """A thousand in one stream, one in ten of them faulty: each answered once, the faulty ones with their error."""
-    sent = {f"id {index}": asking(f"{index}", *["word " * 60] * (index % 10 == 0)) for index in range(1000)}
+    sent = {f"id {index}": asking(f"{index}", *["word " * 130] * (index % 10 == 0)) for index in range(1000)}
     answers = list(stub.ScoreStream((ScoreStreamRequest(id=key, request=ask) for key, ask in sent.items()), timeout=90))
     assert sorted(answer.id for answer in answers) == sorted(sent)
     for answer in answers:
         index = int(answer.id.split()[1])
         if index % 10 == 0:
-            assert answer.response.data[0].error.code == "response_too_long"
+            assert answer.error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+            assert "at most 120" in answer.error.message
         else:
             assert len(answer.response.data[0].rewards) == 1
     single = stub.Score(sent["id 7"], timeout=30)
@@ -320,9 +329,19 @@ def test_a_stream_does_not_wait_for_what_came_before(stub, workers):
     assert list(answers) == []
 
 
+def test_equal_requests_of_a_stream_are_computed_once(service, stub):
+    """Two hundred that want the same wait for one forward pass."""
+    before = service.metric("guerdon_computed_tokens_total", engine="one")
+    asked = (ScoreStreamRequest(id=str(i), request=asking("all the same, please")) for i in range(200))
+    answers = list(stub.ScoreStream(asked, timeout=60))
+    assert len({tuple(answer.response.data[0].rewards) for answer in answers}) == 1
+    once = answers[0].response.usage.tokens
+    assert service.metric("guerdon_computed_tokens_total", engine="one") == before + once
+
+
 def test_a_killed_worker_costs_a_stream_no_request(service, stub):
     """SIGKILL while two hundred are in flight in one stream: two hundred rewards."""
-    asked = (ScoreStreamRequest(id=str(i), request=asking(f"killed {i} {'word ' * (i % 30)}")) for i in range(200))
+    asked = (ScoreStreamRequest(id=str(i), request=asking(f"killed {i} {'bread ' * (i % 20)}")) for i in range(200))
     answers = stub.ScoreStream(asked, timeout=90)
     got = [next(answers)]
     for pid in service.child_pids():

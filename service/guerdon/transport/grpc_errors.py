@@ -32,7 +32,7 @@ def status_of(error: ServiceError) -> Status:
     if error.field is not None:
         violation = BadRequest.FieldViolation(field=error.field, description=message_of(error))
         status.details.add().Pack(BadRequest(field_violations=[violation]))
-    if STATUS[type(error)].http == 503:
+    if STATUS[type(error)].http == 503 or error.retry_after_s is not None:
         seconds = math.ceil(error.retry_after_s or 1.0)  # as `Retry-After` says over HTTP
         status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=seconds)))
     return status
