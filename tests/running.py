@@ -43,9 +43,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(config: dict | Path | None, folder: Path, *, seconds: float = 60) -> Iterator[Running]:
+def serving(config: dict | Path | None, folder: Path, *, seconds: float = 60, port: int = 0) -> Iterator[Running]:
     """Run ``guerdon serve``; yields when it says that it is ready. Stopped by its own handle."""
-    command = [sys.executable, "-m", "guerdon.cli.main", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "guerdon.cli.main", "serve", "--port", str(port)]
     if isinstance(config, dict):
         path = folder / "guerdon.yaml"
         path.write_text(yaml.safe_dump(config))
