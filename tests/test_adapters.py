@@ -3,15 +3,18 @@
 import asyncio
 import inspect
 import math
+import subprocess
+import sys
 from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guerdon_client import Client, GuerdonError, Refused, trl, verl
+from guerdon_client import Client, GuerdonError, Refused, openrlhf, trl, verl
 from guerdon_client.groups import disagreement, grouped, rows
 from guerdon_client.ms_swift import orm
 from guerdon_client.results import ScoreResult
@@ -163,15 +166,44 @@ def test_ms_swift(demonstration, expected, sync):
         assert rewards == close(expected)
 
 
-async def test_slime_with_messages(demonstration, expected, monkeypatch):
+@pytest.mark.parametrize("templated", [False, True])
+async def test_slime(demonstration, expected, monkeypatch, templated):
     """One sample, or a group with --group-rm; a number, or with --reward-key an object that holds it."""
     monkeypatch.setenv("GUERDON_URL", demonstration.url)
     samples = [
-        SimpleNamespace(prompt=asked(p), response=r, label=None) for p, r in zip(PROMPTS, RESPONSES, strict=True)
+        SimpleNamespace(prompt=chatml(p) if templated else asked(p), response=r, label=None)
+        for p, r in zip(PROMPTS, RESPONSES, strict=True)
     ]
     plain, keyed = SimpleNamespace(reward_key=None), SimpleNamespace(reward_key="reward")
     assert await custom_rm(plain, samples[0], evaluation=False) == close(expected[0])
     assert await custom_rm(plain, samples) == close(expected)
     told = await custom_rm(keyed, samples)
     assert [one["reward"] for one in told] == close(expected)
-    assert set(told[0]) == MEMBERS | {"reward", "std"}
+    assert [set(one) for one in told] == [{"reward", "std", "members"}] * 4
+    assert set(told[0]["members"]) == MEMBERS
+
+
+def chatml(prompt):
+    return f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
+
+
+async def test_openrlhf(demonstration, expected, monkeypatch):
+    """As its executor calls the function of a file: one sample at a time, on threads; then tensors are made of all."""
+    monkeypatch.setenv("GUERDON_URL", demonstration.url)
+    prompts = [chatml(prompt) for prompt in PROMPTS]
+    queries = [f"{p}{r}<|im_end|>" for p, r in zip(prompts, RESPONSES, strict=True)]
+    for function in (openrlhf.reward_func, openrlhf.reward_func_of(demonstration.url, model="default")):
+        calls = (asyncio.to_thread(function, [q], [p], [None]) for q, p in zip(queries, prompts, strict=True))
+        told = await asyncio.gather(*calls)
+        assert [torch.tensor([one["rewards"]]).item() for one in told] == close(expected)
+        assert [torch.tensor([one["scores"]]).item() for one in told] == close(expected)
+        assert {frozenset(one["extra_logs"]) for one in told} == {frozenset(MEMBERS | {"std"})}
+        assert all(torch.tensor([value]).isfinite().all() for one in told for value in one["extra_logs"].values())
+
+
+@pytest.mark.parametrize("adapter", ["trl", "verl", "openrlhf", "slime", "ms_swift"])
+def test_an_adapter_imports_no_trainer(adapter):
+    """Nor anything heavy that a trainer would bring."""
+    heavy = ("torch", "transformers", "datasets", "ray", "trl", "verl", "openrlhf", "slime", "swift", "numpy")
+    probe = f"import sys, guerdon_client.{adapter}; print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", probe], text=True).strip() == "[]"

@@ -25,7 +25,7 @@ class Sample(Protocol):
 async def custom_rm(args: Any, sample: Sample | Sequence[Sample], **_: Any) -> Reward | list[Reward]:
     """The reward of a sample, or of each of a group (``--group-rm``). Raises GuerdonError.
 
-    A number; with ``--reward-key``, an object that holds it as ``reward``, beside the ensemble's ``std`` and members.
+    A number; with ``--reward-key``, an object that holds it as ``reward``, with an ensemble's ``std`` and ``members``.
     Prompts that are messages are templated by the service; strings are what slime has templated already.
     """
     where = place()
@@ -47,8 +47,11 @@ async def _templated(client: AsyncClient, where: Place, sample: Sample) -> Json:
 async def _messages(client: AsyncClient, where: Place, samples: Sequence[Sample]) -> list[Json]:
     inputs = grouped([one.prompt for one in samples], [one.response for one in samples])
     batch = await client.score_many(inputs, model=where.model, detail="members")
-    told: list[Json] = [{"reward": reward} for reward in rows(inputs, list(batch.good()))]
-    for name, column in disagreement(inputs, batch).items():
-        for one, value in zip(told, column, strict=True):
-            one[name] = value
-    return told
+    columns = disagreement(inputs, batch)
+    std = columns.pop("std", None)
+    return [
+        {"reward": reward}
+        | ({} if std is None else {"std": std[at]})
+        | {"members": {name: column[at] for name, column in columns.items()}}
+        for at, reward in enumerate(rows(inputs, list(batch.good())))
+    ]
