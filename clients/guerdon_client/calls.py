@@ -1,7 +1,7 @@
 """The calls of the service as steps, the same for every client."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from guerdon_client.chunks import Bounds, Piece, blamed, chunks, joined, may_split, pieces, placed
@@ -57,7 +57,7 @@ class Scoring:
             if len(chunk) == 1:
                 return Part([], [_failed(chunk[0], blamed(problem, chunk))])
         else:
-            return Part([answer], parsed(lambda given: list(_items(chunk, given)), answer))
+            return Part([answer], parsed(lambda: list(_items(chunk, answer))))
         half = len(chunk) // 2
         first = yield from self.steps(chunk[:half], patience)
         second = yield from self.steps(chunk[half:], patience)
@@ -67,7 +67,7 @@ class Scoring:
         """The parts in one. Raises the first input's error, unless errors are to be returned."""
         heads = [head for part in parts for head in part.heads]
         items = joined(item for part in parts for item in part.items)
-        batch = parsed(lambda _: score_batch(self.model, heads, items), {})
+        batch = parsed(lambda: score_batch(self.model, heads, items))
         for result in batch.results:
             if isinstance(result, GuerdonError) and self.errors == "raise":
                 raise result
@@ -96,21 +96,18 @@ class Calls:
 
     def listed(self) -> Steps[list[Json]]:
         """The models as the service lists them; where nobody answers, that is told at once."""
-        patience = Patience(
-            timeout_s=self.patience.timeout_s, retries=ONCE, now=self.patience.now, draw=self.patience.draw
-        )
-        body = yield from answered(Request(path="/v1/models"), patience)
-        return parsed(lambda given: list(given["data"]), body)
+        body = yield from answered(Request(path="/v1/models"), replace(self.patience, retries=ONCE))
+        return parsed(lambda: list(body["data"]))
 
     def cards(self) -> Steps[dict[str, ModelCard]]:
         """The models by name."""
         body = yield from self.call("/v1/models", None)
-        return parsed(lambda given: {card["id"]: model_card(card) for card in given["data"]}, body)
+        return parsed(lambda: {card["id"]: model_card(card) for card in body["data"]})
 
     def rerank(self, prompt: Prompt, responses: Sequence[Response], **options: Any) -> Steps[RerankResult]:
         """Responses, best first."""
         body = yield from self.call("/v1/rerank", rerank_body(prompt, responses, **options))
-        return parsed(rerank_result, body)
+        return parsed(lambda: rerank_result(body))
 
     def compare(
         self, prompt: Prompt, responses: Sequence[Response], pairs: Sequence[Sequence[int]] | None, **options: Any
@@ -119,4 +116,4 @@ class Calls:
         chosen = None if pairs is None else [list(pair) for pair in pairs]
         body = {"inputs": [one_input(prompt, responses, pairs=chosen)], **options}
         answer = yield from self.call("/v1/compare", body)
-        return parsed(comparison, answer)
+        return parsed(lambda: comparison(answer))

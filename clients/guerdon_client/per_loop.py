@@ -3,7 +3,6 @@
 import asyncio
 from functools import cache
 from typing import Unpack
-from weakref import WeakKeyDictionary
 
 from guerdon_client.async_client import AsyncClient
 from guerdon_client.client import Client
@@ -15,12 +14,13 @@ class PerLoop:
 
     def __init__(self, url: str, **options: Unpack[ClientOptions]) -> None:
         self._url, self._options = url, options
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncClient] = WeakKeyDictionary()
+        self._clients: dict[asyncio.AbstractEventLoop, AsyncClient] = {}
 
     def client(self) -> AsyncClient:
         """The running loop's own."""
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
+            self._clients = {known: client for known, client in self._clients.items() if not known.is_closed()}
             self._clients[loop] = AsyncClient(self._url, **self._options)
         return self._clients[loop]
 

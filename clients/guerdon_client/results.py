@@ -186,9 +186,9 @@ class ModelCard:
     max_responses: int | None = None
 
 
-def parsed(read: Callable[[Json], T], body: Json) -> T:
+def parsed(read: Callable[[], T]) -> T:
     """What ``read`` makes of an answer. Raises GuerdonError where the answer is none of Guerdon's."""
     try:
-        return read(body)
+        return read()
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as problem:
         raise not_guerdon(200) from problem
