@@ -1,4 +1,4 @@
-"""Every compatible route gives the reward of the native one: from messages, and from text in the model's own template."""
+"""Each compatible route gives the native reward: from messages, and from text in the model's own template."""
 
 import httpx
 import pytest
