@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from guerdon.aggregation import Aggregation, Misfit
@@ -28,19 +29,34 @@ class Rewards:
 
 
 class Gateway:
-    """Scores samples with the models that it knows. ``scorers`` are the members' stages by name."""
+    """Scores samples with the models that it knows, by their names or by ``aliases`` of these.
 
-    def __init__(self, models: Mapping[str, Model], scorers: Mapping[str, Stage], *, record: Record) -> None:
+    ``scorers`` are the members' stages by name.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        scorers: Mapping[str, Stage],
+        *,
+        aliases: Mapping[str, str] = MappingProxyType({}),
+        record: Record,
+    ) -> None:
         self.models = dict(models)
+        self._aliases = dict(aliases)
         self._scorers = dict(scorers)
         self._record = record
 
     def model(self, name: str) -> Model:
         """Raises UnknownModel, which names the known ones."""
-        model = self.models.get(name)
+        model = self.models.get(self.meant(name))
         if model is None:
             raise UnknownModel(f"no such model; known: {', '.join(sorted(self.models))}", field="model")
         return model
+
+    def meant(self, name: str) -> str:
+        """The model's own name where this is an alias of it; else the same."""
+        return self._aliases.get(name, name)
 
     async def score(
         self,
@@ -137,6 +153,11 @@ def _refuse_unusable(model: Model, samples: Sequence[Sample]) -> None:
         for name in OPTIONAL_FIELDS:
             if getattr(sample, name) is not None and name not in model.uses:
                 raise UnusableField(f"{model.name} can make no use of a {name}", field=f"inputs[{index}].{name}")
+        if sample.templated is not None and sample.templated.token_ids is not None:
+            for member in model.members:
+                if "templated" not in member.uses:
+                    told = f"{member.name} has no chat template: it reads text, and no token ids"
+                    raise UnusableField(told, field=f"inputs[{index}]")
 
 
 def _first(errors: BaseExceptionGroup[ServiceError]) -> ServiceError:

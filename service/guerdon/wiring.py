@@ -60,9 +60,21 @@ def plan(config: Config, *, base: Path, cache: Path, calibrated: bool = True) ->
     scorers = {name: plan_scorer(name, s, base=base, cache=cache) for name, s in config.scorers.items()}
     engines, engine_of = _engines(scorers)
     models = _models(config, scorers, base, calibrated)
+    _check_aliases(config.aliases, models)
     if config.cache.redis is not None:
         connect(config.cache.redis, base)  # says what cannot be meant; nothing is connected yet
     return Plan(config, scorers, engines, engine_of, models, load_keys(config.keys, base), base)
+
+
+def _check_aliases(aliases: Mapping[str, str], models: Collection[str]) -> None:
+    """Raises NotServable."""
+    for alias, name in aliases.items():
+        if name not in models:
+            near = nearest(name, models)
+            hint = f"did you mean {near}?" if near else f"known: {', '.join(models)}"
+            raise NotServable(f"aliases.{alias}: there is no model {name}; {hint}")
+        if alias in models:
+            raise NotServable(f"aliases.{alias}: a model has this name already")
 
 
 class Service:
@@ -88,7 +100,7 @@ class Service:
             )
             for name, scorer in plan.scorers.items()
         }
-        self.gateway = Gateway(plan.models, stages, record=record)
+        self.gateway = Gateway(plan.models, stages, aliases=plan.config.aliases, record=record)
         self.metrics.ready.set_function(lambda: not self.unready())
         self._was_ready = False
 

@@ -11,7 +11,8 @@ import uvloop
 from fastapi import FastAPI
 
 from guerdon.domain.errors import NotServable
-from guerdon.transport.http import Health, http_app
+from guerdon.transport.health import Health
+from guerdon.transport.http import http_app
 from guerdon.wiring import Plan, Service
 
 DRAIN_S = 30
@@ -66,6 +67,7 @@ def application(service: Service) -> FastAPI:
     return http_app(
         service.gateway,
         service.plan.config.limits,
+        compatible=service.plan.config.compatible,
         health=Health(unready=service.unready, started=service.started),
         metrics=service.metrics.render,
         requests=service.metrics,

@@ -113,6 +113,8 @@ ensembles:
   #:   members: [heads.a, heads.b, heads.c]
   #:   aggregation: {method: maxmin, groups: {x: [heads.a, heads.b], y: [heads.c]}}
 
+#: aliases: {reward-model: default}   # further names of models, as clients may be bound to send them
+
 #: calibration_file: calibration.json   # what `guerdon calibrate` wrote
 
 cache:
@@ -142,6 +144,10 @@ limits:
   queue_tokens: 4000000         # tokens that wait for an engine; more is refused with 503
   timeout_s: 100.0              # for an answer; callers can ask for less
   body_timeout_s: 30.0          # for a request's body to arrive
+
+compatible:                     # routes that speak other servers' protocols
+  templated_text: as_it_stands  # text with a chat template in it: as it stands, or split (for the model's own)
+  principle: refuse             # for a model that makes no use of one: refuse, or system (make it a system turn)
 
 batching:
   max_batch_tokens: 16384       # tokens in one forward pass

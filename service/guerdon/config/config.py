@@ -8,6 +8,7 @@ from guerdon.aggregation import Aggregation
 from guerdon.batching.budget import BatchSettings
 from guerdon.cache.settings import RedisSettings
 from guerdon.domain.caller import DEFAULT_TENANT
+from guerdon.domain.compatible import CompatibleSettings
 from guerdon.domain.limits import Limits
 from guerdon.domain.strict import Strict
 from guerdon.scorers.settings import HeadEnsembleSettings, RelevanceSettings, RewardModelSettings
@@ -60,10 +61,12 @@ class Config(Strict):
 
     scorers: dict[Name, Scorer] = Field(min_length=1)
     ensembles: dict[Name, EnsembleSettings] = Field({})
+    aliases: dict[str, str] = Field({}, description="further names of models, as clients may be bound to send them")
     calibration_file: str | None = Field(None, description="what `guerdon calibrate` wrote")
     cache: CacheSettings = CacheSettings()
     keys: dict[Name, KeySettings] = Field({}, description="who may call; without any, everybody")
     limits: Limits = Limits()
+    compatible: CompatibleSettings = CompatibleSettings()
     batching: BatchSettings = BatchSettings()
     workers: WorkerSettings = WorkerSettings()
 

@@ -20,17 +20,32 @@ Turns = tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Templated:
+    """A conversation with its response as a chat template has written it: as text, or as the model's own token ids.
+
+    Control tokens in the text are control tokens. With ``special_tokens`` it gets the one BOS that the model wants,
+    whether it came with none, one or two; without, it is read as it is spelt.
+    """
+
+    text: str = ""
+    token_ids: tuple[int, ...] | None = None
+    special_tokens: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """A conversation and the responses that are judged together.
 
     A pointwise scorer is given one response a sample, a set-wise one all of them.
-    ``reference`` is a gold answer, ``principle`` a criterion in words; empty means none.
+    ``reference`` is a gold answer, ``principle`` a criterion in words; empty means none. ``templated`` is what
+    scorers with a chat template read in place of the turns; there is one response then.
     """
 
     messages: Turns
     responses: tuple[Turns, ...]
     reference: str | None = None
     principle: str | None = None
+    templated: Templated | None = None
 
     def pointwise(self) -> list[Self]:
         """The same conversation once per response."""
@@ -45,12 +60,13 @@ class Sample:
 
     def only(self, uses: Set[str]) -> Self:
         """Without the optional fields that are not among ``uses``, so that they cannot change what is computed."""
-        if self.reference is None and self.principle is None:
+        if self.reference is None and self.principle is None and self.templated is None:
             return self
         return replace(
             self,
             reference=self.reference if "reference" in uses else None,
             principle=self.principle if "principle" in uses else None,
+            templated=self.templated if "templated" in uses else None,
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from tokenizers import AddedToken, Tokenizer
 
 from guerdon.domain.errors import Invalid, NotServable, ResponseTooLong
-from guerdon.domain.samples import Message, Turns, plain_text
+from guerdon.domain.samples import Message, Templated, Turns, plain_text
 from guerdon.engines.chat_template import ChatTemplate
 
 Template = Literal["chat", "pair", "plain"]
@@ -71,6 +71,19 @@ class ModelTokenizer:
                 return self._pair(plain_text(messages), plain_text(response))
             case "plain":
                 return self._fit(self._text.encode(plain_text(messages) + plain_text(response)).ids)
+
+    def templated(self, given: Templated) -> Tokens:
+        """A conversation that a chat template has written already. Raises Invalid, or ResponseTooLong.
+
+        The model's own template and no special tokens but its own: the same tokens as `conversation` gives.
+        """
+        if given.token_ids is not None:
+            known = self._marked.get_vocab_size()
+            if strangers := [token for token in given.token_ids if not 0 <= token < known]:
+                raise Invalid(f"{strangers[0]} is not among the model's {known} token ids")
+            return self._fit(given.token_ids)
+        ids = list(self._marked.encode(given.text, add_special_tokens=False).ids)
+        return self._fit(self._one_bos(ids) if given.special_tokens else ids)
 
     def text(self, text: str) -> Tokens:
         """One text by itself, with the special tokens that the model wants around it.

@@ -13,22 +13,27 @@ from guerdon.domain.scores import Outcome
 from guerdon.engines.tokenizer import ModelTokenizer, Tokens
 from guerdon.scorers.embedding import Embedder, all_texts, states_of
 from guerdon.scorers.heads import Floats, Head, Layers, agreed, conversation_features, pair_features
-from guerdon.scorers.scorer import outcome, prepared
+from guerdon.scorers.scorer import conversation, outcome, prepared, reads_conversations
 
 INLINE_ROWS = 32
 """So many responses are put through the heads at once; more of them, on a thread."""
 
 
+def uses_of(heads: Mapping[str, Head], tokenizer: ModelTokenizer) -> frozenset[str]:
+    """What heads make use of beyond the turns. Those that read prompt and response apart need the turns."""
+    pairs, _, _ = agreed(heads.values())
+    return frozenset() if pairs else reads_conversations(tokenizer)
+
+
 class HeadEnsemble:
     """One score per head. Heads read either prompt and response apart, or the templated conversation."""
-
-    uses: frozenset[str] = frozenset()
 
     def __init__(self, engine: Engine, tokenizer: ModelTokenizer, heads: Mapping[str, Head]) -> None:
         self.heads = tuple(heads)
         self._heads = tuple(heads.values())
         self._tokenizer = tokenizer
         self._pairs, pooling, layers = agreed(self._heads)
+        self.uses = uses_of(heads, tokenizer)
         self._embedder = Embedder(engine, layers, pooling)
 
     async def score(self, samples: Sequence[Sample], deadline: float) -> list[Outcome]:
@@ -45,7 +50,7 @@ class HeadEnsemble:
 
     def _texts(self, sample: Sample) -> tuple[Tokens, ...]:
         if not self._pairs:
-            return (self._tokenizer.conversation(sample.messages, sample.responses[0]),)
+            return (conversation(self._tokenizer, sample),)
         prompt, response = plain_text(sample.messages), plain_text(sample.responses[0])
         return self._tokenizer.text(prompt), self._tokenizer.text(response)
 

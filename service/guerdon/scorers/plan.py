@@ -12,11 +12,11 @@ from guerdon.engines.checkpoint import Checkpoint, find_checkpoint, package_path
 from guerdon.engines.settings import AdapterSettings, EngineSettings
 from guerdon.engines.tokenizer import ModelTokenizer
 from guerdon.engines.tokenizer_files import tokenizer_folder
-from guerdon.scorers.head_ensemble import HeadEnsemble
+from guerdon.scorers.head_ensemble import HeadEnsemble, uses_of
 from guerdon.scorers.heads import Head, agreed, fits, load_head
 from guerdon.scorers.relevance import Relevance
 from guerdon.scorers.reward_model import RewardModel
-from guerdon.scorers.scorer import Scorer
+from guerdon.scorers.scorer import Scorer, reads_conversations
 from guerdon.scorers.settings import HeadEnsembleSettings, RelevanceSettings, RewardModelSettings, ScorerSettings
 
 
@@ -71,7 +71,7 @@ def _reward_model(name: str, settings: RewardModelSettings, base: Path, cache: P
         tokenizer=tokenizer,
         heads=dict.fromkeys(labels, settings.calibration),
         only_head=_label(settings.label, labels),
-        uses=RewardModel.uses,
+        uses=reads_conversations(tokenizer),
         identity=("reward_model/1", checkpoint.revision(), settings.dtype, settings.pooled_token, *told),
         build=lambda engine: RewardModel(engine, tokenizer, labels=labels, adapter=adapter_name),
     )
@@ -92,7 +92,7 @@ def _head_ensemble(name: str, settings: HeadEnsembleSettings, base: Path, cache:
         tokenizer=tokenizer,
         heads={head: settings.calibration.get(head) or loaded.calibration for head, loaded in heads.items()},
         only_head=0 if len(heads) == 1 else -1,
-        uses=HeadEnsemble.uses,
+        uses=uses_of(heads, tokenizer),
         identity=("head_ensemble/1", checkpoint.revision(), settings.dtype, *told, *digests),
         build=lambda engine: HeadEnsemble(engine, tokenizer, heads),
     )

@@ -9,18 +9,17 @@ from guerdon.domain.queries import Query
 from guerdon.domain.samples import Sample
 from guerdon.domain.scores import Outcome
 from guerdon.engines.tokenizer import ModelTokenizer
-from guerdon.scorers.scorer import outcome, prepared
+from guerdon.scorers.scorer import conversation, outcome, prepared, reads_conversations
 
 
 class RewardModel:
     """One score per label of the checkpoint; no activation is applied."""
 
-    uses: frozenset[str] = frozenset()
-
     def __init__(
         self, engine: Engine, tokenizer: ModelTokenizer, *, labels: tuple[str, ...], adapter: str = ""
     ) -> None:
         self._engine, self._tokenizer, self._adapter = engine, tokenizer, adapter
+        self.uses = reads_conversations(tokenizer)
         self.heads = labels
 
     async def score(self, samples: Sequence[Sample], deadline: float) -> list[Outcome]:
@@ -36,7 +35,7 @@ class RewardModel:
         ]
 
     def _read(self, sample: Sample) -> "_Read":
-        tokens = self._tokenizer.conversation(sample.messages, sample.responses[0])
+        tokens = conversation(self._tokenizer, sample)
         return _Read(Query.of(tokens.ids, tokens.type_ids, adapter=self._adapter), tokens.truncated)
 
 

@@ -11,6 +11,7 @@ from guerdon.domain.ports import Stage
 from guerdon.domain.queries import Answer
 from guerdon.domain.samples import Sample
 from guerdon.domain.scores import Outcome, Score
+from guerdon.engines.tokenizer import ModelTokenizer, Tokens
 
 T = TypeVar("T")
 
@@ -23,6 +24,18 @@ class Scorer(Stage, Protocol):
 
     heads: tuple[str, ...]
     uses: frozenset[str]
+
+
+def conversation(tokenizer: ModelTokenizer, sample: Sample) -> Tokens:
+    """The sample's response in its conversation, as turns or as a chat template has written them."""
+    if sample.templated is not None:
+        return tokenizer.templated(sample.templated)
+    return tokenizer.conversation(sample.messages, sample.responses[0])
+
+
+def reads_conversations(tokenizer: ModelTokenizer) -> frozenset[str]:
+    """What a scorer of whole conversations makes use of: with a chat template, what one has written."""
+    return frozenset({"templated"}) if tokenizer.template == "chat" else frozenset()
 
 
 async def prepared(prepare: Callable[[Sample], T], samples: Sequence[Sample]) -> list[T | ServiceError]:

@@ -9,7 +9,7 @@ from guerdon.domain.caller import DEFAULT_TENANT
 from guerdon.domain.errors import Unauthorized
 from guerdon.transport.errors import error_response
 
-OPEN = frozenset({"/livez", "/readyz", "/metrics"})
+OPEN = frozenset({"/livez", "/readyz", "/metrics", "/health", "/v2/health/live", "/v2/health/ready"})
 """Paths that probes and scrapers read without a key; there is no other."""
 
 

@@ -16,15 +16,15 @@ def described(error: ServiceError) -> dict[str, object]:
     return body
 
 
-def error_response(error: ServiceError) -> Response:
-    """The answer to a request that failed as a whole."""
+def error_response(error: ServiceError, body: object = None) -> Response:
+    """The answer to a request that failed as a whole; ``body`` in place of the service's own words."""
     status = STATUS[type(error)].http
     headers = {}
     if status == 503:
         headers["retry-after"] = str(math.ceil(error.retry_after_s or 1.0))
     elif status == 401:
         headers["www-authenticate"] = "Bearer"
-    return json_response({"error": described(error)}, status, headers)
+    return json_response({"error": described(error)} if body is None else body, status, headers)
 
 
 def json_response(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:

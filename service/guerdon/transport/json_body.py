@@ -1,36 +1,41 @@
-"""Reads a request's JSON strictly, and says what is wrong with it without repeating it."""
+"""Reads a request's JSON, and says what is wrong with it without repeating it."""
 
 import re
 from typing import TypeVar
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from guerdon.domain import trace
 from guerdon.domain.errors import Invalid, Malformed, UnsupportedMedia
-from guerdon.domain.strict import Strict, nearest, path_of
+from guerdon.domain.strict import nearest, path_of
 
-Body = TypeVar("Body", bound=Strict)
+Body = TypeVar("Body", bound=BaseModel)
 MAX_FIELD_CHARACTERS = 120
 MAX_MESSAGE_CHARACTERS = 400
 
 
-async def read_json(request: Request, kind: type[Body]) -> Body:
-    """The body as ``kind``. Raises UnsupportedMedia, Malformed or Invalid."""
+async def load_json(request: Request) -> object:
+    """What the body says. Raises UnsupportedMedia or Malformed."""
     declared = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
     if declared != "application/json" and not declared.endswith("+json"):
         raise UnsupportedMedia("send application/json", field="Content-Type")
     body = (await request.receive())["body"]  # all of it: `BodyGate` has seen to that
     with trace.timed("parse"):
         try:
-            parsed = orjson.loads(body)
+            return orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise Malformed(
                 f"the body is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
             ) from error
+
+
+def checked(given: object, kind: type[Body]) -> Body:
+    """The body as ``kind``. Raises Invalid."""
+    with trace.timed("parse"):
         try:
-            return kind.model_validate(parsed)
+            return kind.model_validate(given)
         except ValidationError as error:
             raise invalid(error) from error
 

@@ -1,0 +1,106 @@
+"""Splits text that a chat template has written back into its turns. No I/O."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from guerdon.domain.samples import Message, Turns, assistant, user
+
+UNKNOWN = "unknown"
+_START = re.compile(r"\s*(?:<s>|<bos>|<\|begin_of_text\|>|<\|startoftext\|>)")
+_ENDS = ("</s>", "<eos>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>")
+
+
+class Split(NamedTuple):
+    """A conversation and the response that ends it, and the name of the template that was recognised."""
+
+    template: str
+    messages: Turns
+    response: Turns
+
+
+class _Marked(NamedTuple):
+    """A template whose every turn begins with its role: the mark before and after the role, and after the turn."""
+
+    name: str
+    turn: re.Pattern[str]
+
+
+def _marked(name: str, before: str, after: str, end: str) -> _Marked:
+    start = f"{re.escape(before)}([A-Za-z_]+){re.escape(after)}"
+    return _Marked(name, re.compile(rf"{start}(.*?)(?:{re.escape(end)}\s*|(?={start})|\Z)", re.DOTALL))
+
+
+_TEMPLATES = (
+    _marked("chatml", "<|im_start|>", "\n", "<|im_end|>"),
+    _marked("llama-3", "<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>"),
+    _marked("gemma", "<start_of_turn>", "\n", "<end_of_turn>"),
+)
+_ROLES = {"model": "assistant"}
+_SYSTEM = re.compile(r"\s*<<SYS>>\n?(.*?)\n?<</SYS>>\s*|\[SYSTEM_PROMPT\](.*?)\[/SYSTEM_PROMPT\]", re.DOTALL)
+
+
+def split(text: str, prompt: str | None = None) -> Split:
+    """The turns of ``text``: the last is the response.
+
+    Text in no known template is a response to ``prompt``, which it may begin with, or else to an empty one.
+    """
+    for template in _TEMPLATES:
+        turns = tuple(_turns(template, text))
+        if turns and turns[-1].role == "assistant":
+            return Split(template.name, turns[:-1] or user(""), turns[-1:])
+    if turns := _instructions(text):
+        return Split("llama-2", turns[:-1], turns[-1:])
+    if prompt and text.startswith(prompt):
+        return Split("prompts", user(bare(prompt)), assistant(bare(text[len(prompt) :])))
+    return Split(UNKNOWN, user(bare(prompt or "")), assistant(bare(text)))
+
+
+def _turns(template: _Marked, text: str) -> Iterator[Message]:
+    """Of a text that consists of such turns and nothing else; none otherwise."""
+    at = start.end() if (start := _START.match(text)) else 0
+    found = []
+    while at < len(text) and (turn := template.turn.match(text, at)) and turn.end() > at:
+        found.append(Message(_ROLES.get(turn[1], turn[1]), bare(turn[2])))
+        at = turn.end()
+    if not bare(text[at:]).strip():
+        yield from found
+
+
+def _instructions(text: str) -> Turns:
+    """The turns of Llama-2's and Mistral's instructions; none where something else is among them."""
+    text = _without_start(text)
+    turns: list[Message] = []
+    if system := _SYSTEM.match(text):
+        turns.append(Message("system", system[2] or ""))
+        text = text[system.end() :]
+    before, *instructions = text.split("[INST]")
+    if before.strip() or not instructions:
+        return ()
+    for instruction in instructions:
+        asked, closed, said = instruction.partition("[/INST]")
+        if not closed:
+            return ()
+        if system := _SYSTEM.match(asked):
+            turns.append(Message("system", system[1] or system[2] or ""))
+            asked = asked[system.end() :]
+        turns += (Message("user", asked.strip()), Message("assistant", bare(said.removesuffix("<s>")).strip()))
+    return tuple(turns)
+
+
+def _without_start(text: str) -> str:
+    return text[start.end() :] if (start := _START.match(text)) else text
+
+
+def bare(text: str) -> str:
+    """Without the tokens that begin and end sequences."""
+    text = _without_start(text)
+    end = len(text)
+    while True:
+        last = end
+        while last and text[last - 1].isspace():
+            last -= 1
+        found = next((token for token in _ENDS if text.endswith(token, 0, last)), None)
+        if found is None:
+            return text[:end]
+        end = last - len(found)
