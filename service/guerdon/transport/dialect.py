@@ -1,14 +1,15 @@
 """One way of asking at a path: what a body looks like, how it is answered, and how refused."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from guerdon.domain.compatible import CompatibleSettings
+from guerdon.domain.compatible import CompatibleSettings, TemplatedText
 from guerdon.domain.errors import Invalid, ServiceError, TooLarge, UnknownModel, UnusableField
 from guerdon.domain.limits import Limits
 from guerdon.domain.samples import Sample
@@ -17,13 +18,13 @@ from guerdon.gateway import Gateway, Rewards
 from guerdon.transport.errors import described
 from guerdon.transport.native import NativeApi
 
+Json = dict[str, Any]
 Body = TypeVar("Body", bound=BaseModel)
 Field = Callable[[int], str]
 """What the caller calls the response at an index."""
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
+class Desk(NamedTuple):
     """What every request is answered with."""
 
     gateway: Gateway
@@ -143,6 +144,23 @@ class Dialect(Generic[Body]):
     answers: type[BaseModel] | None = None
 
 
+def in_path(name: str) -> Json:
+    """A parameter that stands in a path, for the OpenAPI document."""
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def in_query(name: str, description: str, **schema: Any) -> Json:
+    """A parameter of the URL's query, for the OpenAPI document."""
+    return {"name": name, "in": "query", "description": description, "schema": {"type": "string", **schema}}
+
+
+MODEL_PARAMETER = in_query("model", "where the body names none")
+TEXT_PARAMETERS = (
+    MODEL_PARAMETER,
+    in_query("templated_text", "by default as configured", enum=list(get_args(TemplatedText))),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Path:
     """An address, and the protocols that meet there; the first whose keys a body has answers, else the first."""
@@ -151,7 +169,13 @@ class Path:
     summary: str
     dialects: tuple[Dialect[Any], ...]
     methods: tuple[str, ...] = ("POST",)
-    tag: str = "scores"
+    tag: str = "other protocols"
+    parameters: tuple[Json, ...] = (MODEL_PARAMETER,)
+
+    @property
+    def in_path(self) -> list[Json]:
+        """The parameters that stand in the path."""
+        return [in_path(name) for name in re.findall(r"{(\w+)}", self.path)]
 
     def dialect(self, body: object) -> Dialect[Any]:
         """The protocol that a body is written in."""

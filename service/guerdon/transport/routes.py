@@ -1,6 +1,7 @@
 """Puts the paths at which rewards are asked for into the application, and into its OpenAPI document."""
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,10 +48,20 @@ RERANK = Dialect(RerankRequest, _rerank, refusal=rerank_refusal, answers=RerankA
 COMPARE = Dialect(CompareRequest, _compare, answers=CompareAnswer)
 
 PATHS = (
-    Path("/v1/score", "Reward the responses of one or more conversations.", (SCORE, *families.SCORE), tag="native"),
-    Path("/v1/rerank", "Rank the responses to one conversation, best first.", (RERANK,), tag="native"),
     Path(
-        "/v1/compare", "Compare the responses to one or more conversations with each other.", (COMPARE,), tag="native"
+        "/v1/score",
+        "Reward the responses of one or more conversations.",
+        (SCORE, *families.SCORE),
+        tag="native",
+        parameters=(),
+    ),
+    Path("/v1/rerank", "Rank the responses to one conversation, best first.", (RERANK,), tag="native", parameters=()),
+    Path(
+        "/v1/compare",
+        "Compare the responses to one or more conversations with each other.",
+        (COMPARE,),
+        tag="native",
+        parameters=(),
     ),
     *families.PATHS,
 )
@@ -59,16 +70,18 @@ PATHS = (
 def add_paths(app: FastAPI, desk: Desk, health: Health) -> None:
     """Serve every path in `PATHS`."""
     for path in PATHS:
-        app.add_api_route(
-            path.path,
-            _endpoint(path, desk, health),
-            methods=list(path.methods),
-            summary=path.summary,
-            tags=[path.tag],
-            response_model=path.dialects[0].answers if len(path.dialects) == 1 else None,
-            responses=REFUSALS,
-            openapi_extra=_bodies(path),
-        )
+        for method in path.methods:
+            app.add_api_route(
+                path.path,
+                _endpoint(path, desk, health),
+                methods=[method],
+                summary=path.summary,
+                operation_id=f"{method.lower()}{re.sub(r'[^a-z0-9]+', '_', path.path)}".rstrip("_"),
+                tags=[path.tag],
+                response_model=path.dialects[0].answers if len(path.dialects) == 1 else None,
+                responses=REFUSALS,
+                openapi_extra=_bodies(path) | {"parameters": [*path.in_path, *path.parameters]},
+            )
 
 
 def _endpoint(path: Path, desk: Desk, health: Health) -> Callable[[Request], Any]:

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from guerdon.transport.compat.lenient import MODEL, Lenient
 from guerdon.transport.compat.texts import text_samples
-from guerdon.transport.dialect import Call, Dialect, Path
+from guerdon.transport.dialect import TEXT_PARAMETERS, Call, Dialect, Path
 
 PLACEHOLDER = "model"
 """What LLaMA-Factory calls every model."""
@@ -26,5 +26,10 @@ async def _evaluation(call: Call, body: EvaluationRequest) -> object:
 
 
 PATHS = (
-    Path("/v1/score/evaluation", "LLaMA-Factory: score templated texts.", (Dialect(EvaluationRequest, _evaluation),)),
+    Path(
+        "/v1/score/evaluation",
+        "LLaMA-Factory: score templated texts.",
+        (Dialect(EvaluationRequest, _evaluation),),
+        parameters=TEXT_PARAMETERS,
+    ),
 )

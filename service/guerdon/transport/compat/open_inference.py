@@ -8,7 +8,7 @@ from pydantic import Field
 from guerdon.domain.errors import Invalid, ServiceError
 from guerdon.transport.compat.lenient import Lenient
 from guerdon.transport.compat.texts import text_samples
-from guerdon.transport.dialect import Call, Dialect, Path
+from guerdon.transport.dialect import TEXT_PARAMETERS, Call, Dialect, Path
 
 INPUT, OUTPUT = "sentences", "rewards"
 
@@ -71,5 +71,6 @@ PATHS = (
         "/v2/models/{model}/infer",
         "Open Inference Protocol: rewards of templated texts.",
         (Dialect(InferRequest, _infer, refusal=open_inference_refusal),),
+        parameters=TEXT_PARAMETERS[1:],
     ),
 )

@@ -9,7 +9,7 @@ from guerdon.domain.errors import Invalid
 from guerdon.domain.samples import Sample, assistant, user
 from guerdon.transport.compat.lenient import MODEL, Lenient
 from guerdon.transport.compat.texts import text_samples
-from guerdon.transport.dialect import Call, Dialect, Path, Told
+from guerdon.transport.dialect import TEXT_PARAMETERS, Call, Dialect, Path, Told
 
 
 class OpenRlhfRequest(Lenient):
@@ -70,5 +70,6 @@ PATHS = (
             Dialect(OpenRlhfRequest, _openrlhf, frozenset({"query"})),
             Dialect(AlignAnythingRequest, _align_anything, frozenset({"responses"})),
         ),
+        parameters=TEXT_PARAMETERS,
     ),
 )

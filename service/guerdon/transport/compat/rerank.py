@@ -6,12 +6,12 @@ from pydantic import Field
 
 from guerdon.domain.errors import ServiceError
 from guerdon.domain.samples import Sample, assistant, user
-from guerdon.transport.compat.activation import activated, sigmoid
+from guerdon.transport.activation import activated, sigmoid
 from guerdon.transport.compat.lenient import MODEL, Lenient
 from guerdon.transport.compat.tei import RERANK as TEI_RERANK
 from guerdon.transport.compat.texts import text_samples
 from guerdon.transport.compat.vllm import usage
-from guerdon.transport.dialect import Call, Dialect, Path, none_empty
+from guerdon.transport.dialect import TEXT_PARAMETERS, Call, Dialect, Path, none_empty
 from guerdon.transport.errors import described
 
 Json = dict[str, Any]
@@ -122,5 +122,6 @@ PATHS = (
         "/infinity/classify",
         "Infinity: rewards of templated texts.",
         (Dialect(InfinityClassifyRequest, _infinity_classify),),
+        parameters=TEXT_PARAMETERS,
     ),
 )

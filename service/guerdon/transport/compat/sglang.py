@@ -9,7 +9,7 @@ from guerdon.domain.samples import Sample, assistant, user
 from guerdon.transport.compat import vllm
 from guerdon.transport.compat.lenient import MODEL, Encoding, Lenient, encoded, openai_refusal
 from guerdon.transport.compat.texts import one_by_one, text_samples
-from guerdon.transport.dialect import Call, Dialect, Path, none_empty
+from guerdon.transport.dialect import TEXT_PARAMETERS, Call, Dialect, Path, none_empty
 
 
 class SglangClassifyRequest(Lenient):
@@ -95,10 +95,12 @@ PATHS = (
             Dialect(SglangClassifyRequest, _classify, frozenset({"text", "input_ids"}), openai_refusal),
         ),
         methods=("POST", "PUT"),
+        parameters=TEXT_PARAMETERS,
     ),
     Path(
         "/v1/embeddings",
         "SGLang, as verl reads it: the raw reward as a vector of one number.",
         (Dialect(EmbeddingsRequest, _embeddings, refusal=openai_refusal),),
+        parameters=TEXT_PARAMETERS,
     ),
 )

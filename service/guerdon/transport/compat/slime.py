@@ -6,7 +6,9 @@ from guerdon.transport.compat.lenient import Lenient, Turn, turns_of
 from guerdon.transport.compat.openrlhf import extra_logs
 from guerdon.transport.compat.templates import UNKNOWN, bare, split
 from guerdon.transport.compat.texts import text_samples
-from guerdon.transport.dialect import Call, Dialect, Path
+from guerdon.transport.dialect import TEXT_PARAMETERS, Call, Dialect, Path, in_query
+
+FORMAT = in_query("format", "a bare number, or an object with the members' scores", enum=["number", "dict"])
 
 
 class SlimeRequest(Lenient):
@@ -44,5 +46,6 @@ PATHS = (
         "/v1/slime/{model}",
         "slime: the reward of one response as a bare number; with ?format=dict, as an object.",
         (Dialect(SlimeRequest, _slime),),
+        parameters=(*TEXT_PARAMETERS[1:], FORMAT),
     ),
 )

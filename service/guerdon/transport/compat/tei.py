@@ -7,10 +7,10 @@ from pydantic import Field
 
 from guerdon.domain.errors import Invalid, ServiceError
 from guerdon.domain.samples import Sample, assistant, user
-from guerdon.transport.compat.activation import activated, sigmoid
+from guerdon.transport.activation import activated, sigmoid
 from guerdon.transport.compat.lenient import MODEL, Lenient
 from guerdon.transport.compat.texts import text_samples
-from guerdon.transport.dialect import Call, Dialect, Path, none_empty
+from guerdon.transport.dialect import TEXT_PARAMETERS, Call, Dialect, Path, none_empty
 
 Json = dict[str, Any]
 ERROR_TYPES = {"overloaded": "Overloaded", "unavailable": "Unhealthy", "worker_lost": "Unhealthy"}
@@ -92,5 +92,10 @@ def tei_refusal(error: ServiceError, status: int) -> Json:
 
 RERANK = Dialect(TextsRequest, _rerank, frozenset({"texts"}), tei_refusal)
 PATHS = (
-    Path("/predict", "TEI: rewards of texts and pairs.", (Dialect(PredictRequest, _predict, refusal=tei_refusal),)),
+    Path(
+        "/predict",
+        "TEI: rewards of texts and pairs.",
+        (Dialect(PredictRequest, _predict, refusal=tei_refusal),),
+        parameters=TEXT_PARAMETERS,
+    ),
 )

@@ -8,7 +8,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from guerdon.domain.errors import Invalid
 from guerdon.domain.samples import Sample, assistant, user
-from guerdon.transport.compat.activation import activated, sigmoid
+from guerdon.transport.activation import activated, sigmoid
 from guerdon.transport.compat.lenient import (
     MODEL,
     Encoding,
@@ -19,7 +19,7 @@ from guerdon.transport.compat.lenient import (
     openai_refusal,
 )
 from guerdon.transport.compat.texts import one_by_one, text_samples
-from guerdon.transport.dialect import Call, Dialect, Outputs, Path, Told, none_empty
+from guerdon.transport.dialect import TEXT_PARAMETERS, Call, Dialect, Outputs, Path, Told, none_empty
 
 Json = dict[str, object]
 
@@ -136,6 +136,11 @@ def usage(told: Told) -> Json:
 CLASSIFY = Dialect(ClassifyRequest, _classify, frozenset({"input", "messages"}), openai_refusal)
 SCORE = Dialect(PairsRequest, _score, frozenset({"queries", "text_1", "data_1"}), openai_refusal)
 PATHS = (
-    Path("/pooling", "vLLM: rewards as pooled vectors.", (Dialect(PoolingRequest, _pooling, refusal=openai_refusal),)),
+    Path(
+        "/pooling",
+        "vLLM: rewards as pooled vectors.",
+        (Dialect(PoolingRequest, _pooling, refusal=openai_refusal),),
+        parameters=TEXT_PARAMETERS,
+    ),
     Path("/score", "vLLM: scores of documents for queries.", (SCORE,)),
 )
