@@ -16,7 +16,7 @@ def service(checkpoint, tmp_path_factory):
             "default": {"kind": "reward_model", "model": str(checkpoint("qwen3"))},
             "other": {"kind": "reward_model", "model": str(checkpoint("bert", seed=1))},
         },
-        "ensembles": {"pair": {"members": ["default", "other"]}},
+        "ensembles": {"pair": {"members": ["default", "other"], "calibration": "none"}},
     }
     with serving(config, tmp_path_factory.mktemp("schemathesis")) as running:
         yield running

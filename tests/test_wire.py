@@ -20,7 +20,7 @@ def service(checkpoint, tmp_path_factory):
     }
     config = {
         "scorers": {name: {"kind": "reward_model", "model": str(folder)} for name, folder in models.items()},
-        "ensembles": {"pair": {"members": ["default", "other"]}},
+        "ensembles": {"pair": {"members": ["default", "other"], "calibration": "none"}},
         "aliases": {"model": "default"},
         "compatible": {"principle": "system"},
     }
