@@ -87,5 +87,5 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 $(CLIENTS)/installed: tests/real_clients/requirements.txt | $(BIN)/python
 	@$(PYTHON) -m venv $(CLIENTS)
-	@$(CLIENTS)/bin/pip --disable-pip-version-check install --quiet --no-deps $(PIP_ARGS) -r $<
+	@$(CLIENTS)/bin/pip --disable-pip-version-check install --quiet --no-compile --no-deps $(PIP_ARGS) -r $<
 	@touch $@

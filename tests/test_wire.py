@@ -70,7 +70,7 @@ def test_every_way_to_differ_is_told():
     for other in (
         {"a": 1.5, "b": [3]},
         {"a": 1.5, "b": [3], "c": {"d": None}, "f": 1},
-        {"a": 1.5 + 1e-9, "b": [3], "c": {"d": None}},
+        {"a": 1.5001, "b": [3], "c": {"d": None}},
         {"a": 1.5, "b": [3, 4], "c": {"d": None}},
         {"a": 1.5, "b": [True], "c": {"d": None}},
         {"a": 1.5, "b": [3], "c": {"d": False}},

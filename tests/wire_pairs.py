@@ -2,7 +2,7 @@
 
 `scored` is what the native route is asked, for the rewards in order. In a request, ``"$ids[0]"`` stands for the token
 ids of its first conversation. In an answer, ``"$reward[0]"`` stands for its first reward, ``"$sigmoid[0]"`` for the
-sigmoid of that, ``"$float32_base64[0]"`` for its bytes, and ``"$string"``, ``"$int"``, ``"$number"`` for any such
+sigmoid of that, ``"$base64[0]"`` for the bytes of its float32, and ``"$string"``, ``"$int"``, ``"$number"`` for any such
 value; ``{"$sorted_by": key, "$of": [...]}`` for a list with the highest `key` first; and where an object holds
 ``"$more"``, there may be keys in it that the file does not name. Without an `answer`, only the status counts.
 """
@@ -13,15 +13,31 @@ import math
 import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 FILES = sorted((Path(__file__).parent / "wire").glob("*.json"))
 KINDS = {"$string": str, "$int": int, "$number": float}
+TOLERANCE = 1e-5
+"""Templated text is scored apart from the messages that it came from, next to other neighbours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A number as base64 of its float32."""
+
+    value: float
+
+    def is_in(self, got: Any) -> bool:
+        """Whether that is what came."""
+        return isinstance(got, str) and near(self.value, struct.unpack("<f", base64.b64decode(got))[0])
+
+
 MADE_OF: dict[str, Callable[[float], Any]] = {
     "reward": lambda reward: reward,
     "sigmoid": lambda reward: 1 / (1 + math.exp(-reward)),
-    "float32_base64": lambda reward: base64.b64encode(struct.pack("<f", reward)).decode(),
+    "base64": Packed,
 }
 _PLACE = re.compile(r"\$(\w+)\[(\d+)\]")
 
@@ -94,5 +110,12 @@ def _is(expected: Any, got: Any) -> bool:
         case str(kind) if kind in KINDS:
             return isinstance(got, KINDS[kind]) and not isinstance(got, bool)
         case float(value):
-            return isinstance(got, float) and math.isclose(value, got, rel_tol=1e-12)
+            return isinstance(got, float) and near(value, got)
+        case Packed() as packed:
+            return packed.is_in(got)
     return type(expected) is type(got) and bool(expected == got)
+
+
+def near(value: float, got: float) -> bool:
+    """Whether these are one number, but for rounding."""
+    return math.isclose(value, got, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
