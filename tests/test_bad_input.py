@@ -8,6 +8,7 @@ import time
 import httpx
 import pytest
 
+from over_grpc import expressible
 from running import serving
 
 GOOD = {"model": "one", "inputs": [{"prompt": "Hi", "responses": ["Hello."]}]}
@@ -29,7 +30,7 @@ def service(checkpoint, tmp_path_factory):
         "ensembles": {"default": {"members": ["one", "two"]}},
         "limits": {"max_body": "64KiB", "max_inputs": 20, "max_responses": 10, "body_timeout_s": 1},
     }
-    with serving(config, tmp_path_factory.mktemp("bad")) as running:
+    with serving(config, tmp_path_factory.mktemp("bad"), grpc=True) as running:
         yield running
 
 
@@ -145,11 +146,16 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_a_faulty_request_is_refused_by_name(case, service):
+def over_both(path, cases):
+    """Each case over HTTP, and over gRPC if it can be said there."""
+    return [("http", case) for case in cases] + [("grpc", case) for case in cases if expressible(path, cases[case][0])]
+
+
+@pytest.mark.parametrize(("api", "case"), over_both("/v1/score", REFUSED), indirect=["api"])
+def test_a_faulty_request_is_refused_by_name(api, case):
     """Status, code, the field at fault, and what would be right."""
     body, status, code, field, words = REFUSED[case]
-    answer = service.post("/v1/score", body)
+    answer = api.post("/v1/score", body)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["field"]) == (status, code, field)
     assert words in error["message"]
@@ -166,21 +172,21 @@ RERANKS = {
 }
 
 
-@pytest.mark.parametrize("case", RERANKS)
-def test_a_faulty_rerank_is_refused_by_name(case, service):
+@pytest.mark.parametrize(("api", "case"), over_both("/v1/rerank", RERANKS), indirect=["api"])
+def test_a_faulty_rerank_is_refused_by_name(api, case):
     """The same strictness at the other endpoint."""
     body, words = RERANKS[case]
-    answer = service.post("/v1/rerank", {"model": "one", **body})
+    answer = api.post("/v1/rerank", {"model": "one", **body})
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid")
     assert words in answer.json()["error"]["message"]
 
 
-def test_a_response_that_is_too_long_fails_a_rerank_by_its_place(service):
+def test_a_response_that_is_too_long_fails_a_rerank_by_its_place(api):
     """Unless the request is partial: then the others are ranked and it is listed."""
-    body = {"model": "one", "query": "Hi", "documents": ["a", "word " * 80, "b"]}
-    refused = service.post("/v1/rerank", body)
-    assert (refused.status_code, refused.json()["error"]["field"]) == (422, "documents[1]")
-    partial = service.post("/v1/rerank", {**body, "partial": True}).json()
+    body = {"model": "one", "query": "Hi", "responses": ["a", "word " * 80, "b"]}
+    refused = api.post("/v1/rerank", body)
+    assert (refused.status_code, refused.json()["error"]["field"]) == (422, "responses[1]")
+    partial = api.post("/v1/rerank", {**body, "partial": True}).json()
     assert sorted(result["index"] for result in partial["results"]) == [0, 2]
     assert [(e["response"], e["code"]) for e in partial["errors"]] == [(1, "response_too_long")]
 
@@ -309,17 +315,17 @@ def test_a_stalled_body_is_given_up(service):
 @pytest.mark.parametrize(
     "response", ["", " ", "\n\n", "\u202e right to left", "e\u0301\u0327" * 5, "🙂", "\x00 nul", "x" * 400]
 )
-def test_odd_but_scorable_text_gets_a_finite_reward(response, service):
+def test_odd_but_scorable_text_gets_a_finite_reward(response, api):
     """Blank responses are scored like any other; so is every text that is text."""
-    answer = service.post("/v1/score", with_input(responses=[response]))
+    answer = api.post("/v1/score", with_input(responses=[response]))
     assert answer.status_code == 200
     assert len(answer.json()["data"][0]["rewards"]) == 1
 
 
-def test_unknown_models_and_paths_make_no_new_series(service):
+def test_unknown_models_and_paths_make_no_new_series(api, service):
     """Names that callers invent are not labels."""
     for i in range(20):
-        service.post("/v1/score", {**GOOD, "model": f"invented-{i}"})
+        api.post("/v1/score", {**GOOD, "model": f"invented-{i}"})
         service.get(f"/invented/{i}")
     assert "invented" not in service.get("/metrics").text
 

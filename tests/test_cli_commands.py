@@ -228,8 +228,8 @@ def test_what_the_starting_configuration_calls_a_default_is_one():
     """The sections that stand in it uncommented change nothing, but for what makes it work at once."""
     config = parse(yaml.safe_load(STARTER), "starter")
     bare = parse({"scorers": {"relevance": {"kind": "relevance", "backbone": "x"}}}, "bare")
-    assert (config.cache, config.limits, config.batching, config.workers) == (
-        bare.cache, bare.limits, bare.batching, bare.workers,
+    assert (config.cache, config.limits, config.grpc, config.batching, config.workers) == (
+        bare.cache, bare.limits, bare.grpc, bare.batching, bare.workers,
     )  # fmt: skip
     found, default = config.scorers["relevance"], bare.scorers["relevance"]
     differing = {key for key in type(found).model_fields if getattr(found, key) != getattr(default, key)}

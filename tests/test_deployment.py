@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from guerdon.cli.server import DRAIN_S
+from guerdon_client.stubs.guerdon.v1 import reward_service_pb2
+from guerdon_client.stubs.tei.v1 import tei_pb2
 from monitoring import (
     DASHBOARDS,
     ROOT,
@@ -32,6 +34,13 @@ from running import Running, serving
 RULES = ROOT / "deploy/prometheus"
 SCRAPE_S = 1
 ENOUGH_SCRAPES = 7
+GRPC_CALLS = {
+    f"/{service.full_name}/{method.name}"
+    for file in (reward_service_pb2.DESCRIPTOR, tei_pb2.DESCRIPTOR)
+    for service in file.services_by_name.values()
+    for method in service.methods
+}
+NOT_FOR_REWARDS = {"/guerdon.v1.RewardService/ListModels", "/tei.v1.Info/Info", "/seed_session"}
 every_dashboard = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda path: path.stem)
 
 
@@ -201,12 +210,14 @@ def test_every_metric_that_is_read_exists(watched):
 def test_every_call_for_rewards_counts(watched):
     """The endpoints that rules and panels single out are all that answer with rewards, and no others."""
     paths = watched.service.get("/openapi.json").json()["paths"]
-    calls = {path for path, methods in paths.items() if "post" in methods}
+    calls = ({path for path, methods in paths.items() if "post" in methods} | GRPC_CALLS) - NOT_FOR_REWARDS
     written = (RULES / "rules.yml").read_text() + "".join(
         expression for path in DASHBOARDS for _, expression in expressions(path)
     )
-    for selector in set(re.findall(r'endpoint=~"([^"]+)"', written)):
-        assert {path for path in paths if re.fullmatch(selector, path)} == calls
+    (selector,) = set(re.findall(r'endpoint!~"([^"]+)"', written))
+    assert 'endpoint=~"/' not in written
+    served = (*paths, *GRPC_CALLS, "/docs", "/docs/assets", "/openapi.json", "other")
+    assert {path for path in served if not re.fullmatch(selector, path)} == calls
 
 
 @every_dashboard

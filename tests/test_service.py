@@ -46,7 +46,7 @@ def config(checkpoint):
 @pytest.fixture(scope="module")
 def service(checkpoint, tmp_path_factory):
     """One service for the module."""
-    with serving(config(checkpoint), tmp_path_factory.mktemp("service")) as running:
+    with serving(config(checkpoint), tmp_path_factory.mktemp("service"), grpc=True) as running:
         yield running
 
 
@@ -67,11 +67,11 @@ def close(value):
     return pytest.approx(value, rel=1e-5, abs=1e-5)
 
 
-def test_rewards_are_the_references(service, expected):
+def test_rewards_are_the_references(api, expected):
     """Many inputs in one request: each response gets its own reference reward, and usage is counted."""
     rng = random.Random(1)
     inputs = [{"prompt": p, "responses": ["yes " * rng.randint(0, 40) for _ in range(4)]} for p in PROMPTS]
-    answer = service.post("/v1/score", {"model": "one", "inputs": inputs}).json()
+    answer = api.post("/v1/score", {"model": "one", "inputs": inputs}).json()
     for given, item in zip(inputs, answer["data"], strict=True):
         assert item["rewards"] == close([expected(given["prompt"], r) for r in given["responses"]])
         assert item["truncated"] == [False] * 4
@@ -79,10 +79,10 @@ def test_rewards_are_the_references(service, expected):
     assert "aggregation" not in answer
 
 
-def test_an_ensemble_is_the_aggregate_of_its_calibrated_members(service):
+def test_an_ensemble_is_the_aggregate_of_its_calibrated_members(api):
     """Members are z-scored by their stored calibration; mean, wco and uwo follow from them, per request."""
     body = {"inputs": [{"prompt": PROMPTS[1], "responses": ["a", "bb", ""]}], "detail": "members"}
-    default = service.post("/v1/score", body).json()
+    default = api.post("/v1/score", body).json()
     item = default["data"][0]
     for i in range(3):
         one = (item["members_raw"]["one"][i] - 0.5) / 2.0
@@ -93,77 +93,74 @@ def test_an_ensemble_is_the_aggregate_of_its_calibrated_members(service):
         assert item["std"][i] == close(var**0.5)
     assert default["aggregation"] == {"method": "uwo", "coefficient": 0.5, "ddof": 0}
     for how, of in ((("wco",), min), (("mean",), lambda z: sum(z) / 2)):
-        other = service.post("/v1/score", {**body, "aggregation": {"method": how[0]}}).json()
+        other = api.post("/v1/score", {**body, "aggregation": {"method": how[0]}}).json()
         pairs = zip(item["members"]["one"], item["members"]["two"], strict=True)
         assert other["data"][0]["rewards"] == close([of(pair) for pair in pairs])
         assert other["usage"]["cached"] == 3
-    ddof = service.post("/v1/score", {**body, "aggregation": {"method": "uwo", "coefficient": 2, "ddof": 1}}).json()
+    ddof = api.post("/v1/score", {**body, "aggregation": {"method": "uwo", "coefficient": 2, "ddof": 1}}).json()
     assert ddof["aggregation"] == {"method": "uwo", "coefficient": 2.0, "ddof": 1}
     assert ddof["data"][0]["std"] == close([value * 2**0.5 for value in item["std"]])
 
 
-def test_reranking_sorts_by_reward(service, expected):
+def test_reranking_sorts_by_reward(api, expected):
     """Best first, with index, score, spread and document; ties keep their order; top_n cuts."""
     responses = ["a", "long " * 20, "", "a"]
     body = {"model": "one", "query": PROMPTS[2], "documents": responses, "return_documents": True}
-    results = service.post("/v1/rerank", body).json()["results"]
+    results = api.post("/v1/rerank", body).json()["results"]
     rewards = [expected(PROMPTS[2], r) for r in responses]
     assert [r["index"] for r in results] == sorted(range(4), key=lambda i: (-round(rewards[i], 4), i))
     assert [r["relevance_score"] for r in results] == close([rewards[r["index"]] for r in results])
     assert [r["document"]["text"] for r in results] == [responses[r["index"]] for r in results]
-    top = service.post("/v1/rerank", {**body, "top_n": 1, "activation": "sigmoid"}).json()["results"]
+    top = api.post("/v1/rerank", {**body, "top_n": 1, "activation": "sigmoid"}).json()["results"]
     assert [r["index"] for r in top] == [results[0]["index"]]
     assert 0 < top[0]["relevance_score"] < 1
-    assert "std" in service.post("/v1/rerank", {**body, "model": "default"}).json()["results"][0]
+    assert "std" in api.post("/v1/rerank", {**body, "model": "default"}).json()["results"][0]
 
 
-def test_a_prompt_and_its_message_are_one_sample(service):
+def test_a_prompt_and_its_message_are_one_sample(api):
     """The same content in another shape is the same score, from the cache."""
-    first = service.post("/v1/score", score("same content")).json()
+    first = api.post("/v1/score", score("same content")).json()
     messages = [{"role": "user", "content": [{"type": "text", "text": PROMPTS[0]}]}]
     turns = [{"role": "assistant", "content": "same content"}]
-    again = service.post(
+    again = api.post(
         "/v1/score", {"model": "one", "inputs": [{"messages": messages, "responses": [turns], "metadata": {"a": 1}}]}
     ).json()
     assert again["data"] == first["data"]
     assert again["usage"] == {**first["usage"], "cached": 1, "tokens_computed": 0}
 
 
-def test_one_head_of_a_model_with_many_can_be_named(service):
+def test_one_head_of_a_model_with_many_can_be_named(api):
     """Each label is a model; the bare name, which would be ambiguous, is not."""
-    names = {model["id"] for model in service.get("/v1/models").json()["data"]}
+    names = {model["id"] for model in api.get("/v1/models").json()["data"]}
     assert {"default", "one", "two", "labels.LABEL_0", "labels.LABEL_1", "labels.LABEL_2"} == names
     rewards = [
-        service.post("/v1/score", score("x", model=f"labels.LABEL_{i}")).json()["data"][0]["rewards"][0]
-        for i in range(3)
+        api.post("/v1/score", score("x", model=f"labels.LABEL_{i}")).json()["data"][0]["rewards"][0] for i in range(3)
     ]
     assert len(set(rewards)) == 3
 
 
-def test_a_faulty_response_spoils_its_own_input_only(service):
+def test_a_faulty_response_spoils_its_own_input_only(api):
     """One input too long among good ones: its error names the response, the others are rewarded."""
     inputs = [
         {"prompt": "a", "responses": ["b", "c"]},
         {"prompt": "a", "responses": ["b", "word " * 80, "c"]},
     ]
-    answer = service.post("/v1/score", {"model": "labels.LABEL_0", "inputs": inputs})
+    answer = api.post("/v1/score", {"model": "labels.LABEL_0", "inputs": inputs})
     assert answer.status_code == 200
     good, bad = answer.json()["data"]
     assert len(good["rewards"]) == 2
     assert bad["error"]["code"] == "response_too_long"
     assert bad["error"]["field"] == "inputs[1].responses[1]"
     assert "at most 40" in bad["error"]["message"]
-    partial = service.post("/v1/score", {"model": "labels.LABEL_0", "inputs": inputs, "partial": True}).json()["data"][
-        1
-    ]
+    partial = api.post("/v1/score", {"model": "labels.LABEL_0", "inputs": inputs, "partial": True}).json()["data"][1]
     assert partial["kept"] == [0, 2]
     assert len(partial["rewards"]) == 2
     assert [error["response"] for error in partial["errors"]] == [1]
 
 
-def test_timings_and_the_request_id_come_back(service):
+def test_timings_and_the_request_id_come_back(api):
     """Where the time went, by stage, in Server-Timing; the caller's id is echoed."""
-    answer = service.post("/v1/score", score(f"timed {time.time()}"), headers={"X-Request-Id": "abc-1"})
+    answer = api.post("/v1/score", score(f"timed {time.time()}"), headers={"X-Request-Id": "abc-1"})
     assert answer.headers["x-request-id"] == answer.json()["id"] == "abc-1"
     for stage in ("parse", "cache", "tokenize", "queue", "forward", "aggregate"):
         assert f"{stage};dur=" in answer.headers["server-timing"]

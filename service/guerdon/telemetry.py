@@ -336,12 +336,15 @@ class Metrics:
         """Count a request that begins."""
         self._inflight.inc()
 
-    def request(self, endpoint: str, model: str, code: int, seconds: float, stages: Mapping[str, float]) -> None:
-        """Count one HTTP request that ended. A model that is not served is labelled ``other``."""
+    def request(
+        self, endpoint: str, model: str, code: int, seconds: float, stages: Mapping[str, float],
+        *, protocol: str = "http",
+    ) -> None:  # fmt: skip
+        """Count one request that ended. A model that is not served is labelled ``other``."""
         self._inflight.dec()
         known = model if model in self._models else "other" if model else ""
-        self._requests.labels("http", endpoint, known, str(code)).inc()
-        self._duration.observe(seconds, "http", endpoint, known)
+        self._requests.labels(protocol, endpoint, known, str(code)).inc()
+        self._duration.observe(seconds, protocol, endpoint, known)
         for stage, stage_seconds in stages.items():
             self._stage.observe(stage_seconds, stage)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from guerdon.batching.batched import Batched
 from guerdon.cache.cached import Cached
@@ -14,9 +14,11 @@ from guerdon.cache.keys import identity
 from guerdon.cache.memory import MemoryStore
 from guerdon.cache.redis_store import RedisStore, connect
 from guerdon.config.calibration import Measured, load_calibration
+from guerdon.config.certificates import load_certificates
 from guerdon.config.config import Config, EnsembleSettings
 from guerdon.config.keys import load_keys
 from guerdon.domain.errors import NotServable
+from guerdon.domain.grpc_settings import Certificates
 from guerdon.domain.ports import Record
 from guerdon.domain.strict import nearest
 from guerdon.engines.settings import EngineSettings
@@ -24,9 +26,14 @@ from guerdon.ensemble import Member, Model
 from guerdon.gateway import Gateway
 from guerdon.scorers.plan import ScorerPlan, plan_scorer
 from guerdon.telemetry import Metrics
+from guerdon.transport.dialect import Desk
+from guerdon.transport.native import NativeApi
 from guerdon.workers.inline import InlineWorker
 from guerdon.workers.process import ProcessWorker
 from guerdon.workers.worker import Worker
+
+if TYPE_CHECKING:
+    from guerdon.transport.grpc_server import GrpcServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,7 @@ class Plan:
     models: Mapping[str, Model]
     tenants: Mapping[bytes, str]
     base: Path
+    certificates: Certificates | None
 
 
 def plan(config: Config, *, base: Path, cache: Path, calibrated: bool = True) -> Plan:
@@ -63,7 +71,19 @@ def plan(config: Config, *, base: Path, cache: Path, calibrated: bool = True) ->
     _check_aliases(config.aliases, models)
     if config.cache.redis is not None:
         connect(config.cache.redis, base)  # says what cannot be meant; nothing is connected yet
-    return Plan(config, scorers, engines, engine_of, models, load_keys(config.keys, base), base)
+    if config.grpc.port is not None:
+        grpc_server_class()  # says what is not installed
+    certificates = load_certificates(config.grpc.tls, base)
+    return Plan(config, scorers, engines, engine_of, models, load_keys(config.keys, base), base, certificates)
+
+
+def grpc_server_class() -> "type[GrpcServer]":
+    """The gRPC server; grpc is imported only now."""
+    try:
+        from guerdon.transport.grpc_server import GrpcServer
+    except ModuleNotFoundError as error:
+        raise NotServable(f"gRPC needs {error.name}; run: pip install 'guerdon[grpc]'") from error
+    return GrpcServer
 
 
 def _check_aliases(aliases: Mapping[str, str], models: Collection[str]) -> None:
@@ -124,6 +144,23 @@ class Service:
         """Whether every engine has been able to run at some time: from then on, requests wait for a restart."""
         self._was_ready = self._was_ready or not self.unready()
         return self._was_ready
+
+    def desk(self) -> Desk:
+        """What requests are answered with, whatever carries them."""
+        limits = self.plan.config.limits
+        return Desk(self.gateway, limits, self.plan.config.compatible, NativeApi(self.gateway, limits))
+
+    def grpc_server(self) -> "GrpcServer":
+        """A gRPC server in front of the gateway; to be made in a running event loop. Raises NotServable."""
+        return grpc_server_class()(
+            self.desk(),
+            self.plan.config.grpc,
+            self.plan.certificates,
+            tenants=self.plan.tenants,
+            started=self.started,
+            unready=self.unready,
+            requests=self.metrics,
+        )
 
     async def close(self) -> None:
         """Stop the workers, and store what waits to be."""

@@ -31,17 +31,20 @@ def serve(
     config: ConfigFile = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="port to listen on; 0 takes a free one", min=0, max=65535)] = 8000,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="port for gRPC; without one there is none", min=0, max=65535)
+    ] = None,
 ) -> None:
-    """Serve models over HTTP.
+    """Serve models over HTTP, and over gRPC where it has a port.
 
     Without a configuration, these are the demonstration ensemble and its parts.
 
     Examples:
       guerdon serve
-      guerdon serve --config guerdon.yaml --host 0.0.0.0 --port 8080
+      guerdon serve --config guerdon.yaml --host 0.0.0.0 --port 8080 --grpc-port 50051
 
     """
-    raise typer.Exit(run_server(planned(config), host, port))
+    raise typer.Exit(run_server(planned(config), host, port, grpc_port))
 
 
 def main(args: Sequence[str] | None = None) -> None:

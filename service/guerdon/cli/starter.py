@@ -148,6 +148,14 @@ limits:
 compatible:                     # routes that speak other servers' protocols
   templated_text: as_it_stands  # text with a chat template in it: as it stands, or split (for the model's own)
   principle: refuse             # for a model that makes no use of one: refuse, or system (make it a system turn)
+grpc:                           # see docs/grpc.md; needs: pip install 'guerdon[grpc]'
+  #: port: 50051               # without one there is no gRPC; `guerdon serve --grpc-port` goes before it
+  #: max_message: 8MiB         # of a request; by default limits.max_body
+  stream_in_flight: 256         # requests of one stream that are worked on at a time
+  #: tls:                      # files in PEM form; without them it is unencrypted
+  #:   certificate_file: server.pem
+  #:   key_file: server-key.pem
+  #:   client_ca_file: callers-ca.pem   # callers must show a certificate of this authority's
 
 batching:
   max_batch_tokens: 16384       # tokens in one forward pass

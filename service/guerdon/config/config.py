@@ -9,6 +9,7 @@ from guerdon.batching.budget import BatchSettings
 from guerdon.cache.settings import RedisSettings
 from guerdon.domain.caller import DEFAULT_TENANT
 from guerdon.domain.compatible import CompatibleSettings
+from guerdon.domain.grpc_settings import GrpcSettings
 from guerdon.domain.limits import Limits
 from guerdon.domain.strict import Strict
 from guerdon.scorers.settings import HeadEnsembleSettings, RelevanceSettings, RewardModelSettings
@@ -67,6 +68,7 @@ class Config(Strict):
     keys: dict[Name, KeySettings] = Field({}, description="who may call; without any, everybody")
     limits: Limits = Limits()
     compatible: CompatibleSettings = CompatibleSettings()
+    grpc: GrpcSettings = GrpcSettings()
     batching: BatchSettings = BatchSettings()
     workers: WorkerSettings = WorkerSettings()
 

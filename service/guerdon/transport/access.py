@@ -22,7 +22,8 @@ class Access:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
         if scope["type"] == "http":
-            tenant = self._tenant(dict(scope["headers"])) if self._tenants else DEFAULT_TENANT
+            shown = dict(scope["headers"]).get(b"authorization", b"")
+            tenant = tenant_of(shown, self._tenants) if self._tenants else DEFAULT_TENANT
             if tenant is None and scope["path"] not in OPEN:
                 refused = Unauthorized("a valid key is needed: Authorization: Bearer KEY", field="Authorization")
                 await error_response(refused)(scope, receive, send)
@@ -30,9 +31,10 @@ class Access:
             scope.setdefault("state", {})["tenant"] = tenant
         await self._app(scope, receive, send)
 
-    def _tenant(self, headers: Mapping[bytes, bytes]) -> str | None:
-        """By the key's digest: how long the search takes tells nothing of the key."""
-        scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer":
-            return None
-        return self._tenants.get(hashlib.sha256(key.strip()).digest())
+
+def tenant_of(authorization: bytes, tenants: Mapping[bytes, str]) -> str | None:
+    """Whose key is shown. By its digest: how long the search takes tells nothing of the key."""
+    scheme, _, key = authorization.partition(b" ")
+    if scheme.lower() != b"bearer":
+        return None
+    return tenants.get(hashlib.sha256(key.strip()).digest())

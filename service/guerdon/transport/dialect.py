@@ -24,8 +24,7 @@ Field = Callable[[int], str]
 """What the caller calls the response at an index."""
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
+class Desk(NamedTuple):
     """What every request is answered with."""
 
     gateway: Gateway

@@ -13,10 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from guerdon.domain.compatible import CompatibleSettings
 from guerdon.domain.errors import ServiceError, UnknownRoute, WrongMethod
-from guerdon.domain.limits import Limits
-from guerdon.gateway import Gateway
 from guerdon.transport.access import Access
 from guerdon.transport.answers import ModelList
 from guerdon.transport.body_gate import BodyGate
@@ -34,10 +31,8 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def http_app(
-    gateway: Gateway,
-    limits: Limits,
+    desk: Desk,
     *,
-    compatible: CompatibleSettings,
     health: Health,
     metrics: Callable[[], bytes],
     requests: Requests,
@@ -50,16 +45,15 @@ def http_app(
         docs_url=None, redoc_url=None,
     )  # fmt: skip
     app.router.route_class = DirectRoute
-    api = NativeApi(gateway, limits)
-    add_paths(app, Desk(gateway, limits, compatible, api), health)
-    _add_models(app, api)
+    add_paths(app, desk, health)
+    _add_models(app, desk.native)
     _add_operations(app, health, metrics)
-    add_questions(app, gateway, limits, health)
+    add_questions(app, desk, health)
     _add_docs(app)
     app.router.routes.sort(key=lambda route: not isinstance(route, DirectRoute))  # before the pages of documentation
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_middleware(BodyGate, max_bytes=int(limits.max_body), timeout_s=limits.body_timeout_s)
+    app.add_middleware(BodyGate, max_bytes=int(desk.limits.max_body), timeout_s=desk.limits.body_timeout_s)
     app.add_middleware(Access, tenants=tenants)
     app.add_middleware(Observed, requests=requests)
     app.openapi = lambda: documented(app)  # type: ignore[method-assign]

@@ -16,6 +16,7 @@ from guerdon.domain.samples import Sample
 from guerdon.ensemble import Model, Reward
 from guerdon.gateway import Gateway, Rewards
 from guerdon.preferences import bradley_terry, strengths, win_rates
+from guerdon.transport.activation import sigmoid
 from guerdon.transport.errors import described
 from guerdon.transport.json_body import invalid
 from guerdon.transport.schemas import ComparedBody, CompareRequest, RerankRequest, ScoreRequest
@@ -198,7 +199,7 @@ def _comparison(index: int, body: ComparedBody, row: Sequence[Reward | ServiceEr
 
 
 def _result(index: int, reward: Reward, body: RerankRequest, *, degrades: bool) -> Json:
-    score = reward.value if body.activation == "none" else 0.5 * (1 + math.tanh(reward.value / 2))
+    score = reward.value if body.activation == "none" else sigmoid(reward.value)
     result: Json = {"index": index, "relevance_score": score, "truncated": reward.truncated}
     if reward.std is not None:
         result |= {"std": reward.std, "members": reward.members}

@@ -4,7 +4,7 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,6 +13,7 @@ from guerdon.domain.errors import ServiceError
 from guerdon.transport.errors import error_response
 
 log = logging.getLogger(__name__)
+Protocols = Literal["http", "grpc"]
 
 
 class Requests(Protocol):
@@ -22,8 +23,11 @@ class Requests(Protocol):
         """A request begins."""
         ...
 
-    def request(self, endpoint: str, model: str, code: int, seconds: float, stages: Mapping[str, float]) -> None:
-        """A request has ended."""
+    def request(
+        self, endpoint: str, model: str, code: int, seconds: float, stages: Mapping[str, float],
+        *, protocol: Protocols = "http",
+    ) -> None:  # fmt: skip
+        """A request has ended; ``code`` is its status as HTTP has it."""
         ...
 
 
@@ -42,7 +46,7 @@ class Observed:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        state["id"] = _request_id(dict(scope["headers"]))
+        state["id"] = request_id(dict(scope["headers"]).get(b"x-request-id", b""))
         status, started = 500, time.perf_counter()
         self._requests.arrived()
 
@@ -65,18 +69,23 @@ class Observed:
                 self._requests.request(_endpoint(scope), state.get("model", ""), status, seconds, timings.seconds)
 
 
-def _request_id(headers: dict[bytes, bytes]) -> str:
-    given = headers.get(b"x-request-id", b"").decode("ascii", "replace")
+def request_id(shown: bytes) -> str:
+    """The id that a caller gave its request, if it is one; else a new one."""
+    given = shown.decode("ascii", "replace")
     if 0 < len(given) <= MAX_ID_CHARACTERS and given.isprintable():
         return given
     return secrets.token_hex(16)
 
 
-def _headers(request_id: str, seconds: Mapping[str, float]) -> list[tuple[bytes, bytes]]:
-    headers = [(b"x-request-id", request_id.encode())]
+def server_timing(seconds: Mapping[str, float]) -> str:
+    """Milliseconds by stage, as the header of that name writes them."""
+    return ", ".join(f"{stage};dur={1000 * spent:.2f}" for stage, spent in seconds.items())
+
+
+def _headers(given_id: str, seconds: Mapping[str, float]) -> list[tuple[bytes, bytes]]:
+    headers = [(b"x-request-id", given_id.encode())]
     if seconds:
-        timing = ", ".join(f"{stage};dur={1000 * spent:.2f}" for stage, spent in seconds.items())
-        headers.append((b"server-timing", timing.encode()))
+        headers.append((b"server-timing", server_timing(seconds).encode()))
     return headers
 
 

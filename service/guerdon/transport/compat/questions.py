@@ -7,11 +7,10 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from guerdon.domain.errors import ServiceError
-from guerdon.domain.limits import Limits
 from guerdon.gateway import Gateway
 from guerdon.transport.answers import ErrorAnswer
 from guerdon.transport.compat.open_inference import INPUT, OUTPUT, open_inference_refusal
-from guerdon.transport.dialect import MODEL_PARAMETER, in_path
+from guerdon.transport.dialect import MODEL_PARAMETER, Desk, in_path
 from guerdon.transport.errors import error_response, json_response
 from guerdon.transport.health import Health
 
@@ -22,16 +21,16 @@ NAMED = {"parameters": [in_path("model")]}
 ASKED = {"parameters": [MODEL_PARAMETER]}
 
 
-def add_questions(app: FastAPI, gateway: Gateway, limits: Limits, health: Health) -> None:
+def add_questions(app: FastAPI, desk: Desk, health: Health) -> None:
     """Serve the paths that other servers' clients look at before they ask for rewards."""
     _add_health(app, health)
-    _add_open_inference(app, gateway, health)
+    _add_open_inference(app, desk.gateway, health)
 
     @app.get("/info", response_model=dict[str, Any], tags=TAG, responses=UNKNOWN, openapi_extra=ASKED)
     async def info(request: Request) -> Response:
         """TEI: what is served, by default or as ?model= says."""
         try:
-            model = gateway.model(request.query_params.get("model", "default"))
+            model = desk.gateway.model(request.query_params.get("model", "default"))
         except ServiceError as error:
             return error_response(error)
         described = {
@@ -39,7 +38,7 @@ def add_questions(app: FastAPI, gateway: Gateway, limits: Limits, health: Health
             "model_sha": model.revision,
             "model_type": {"classifier": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
             "max_input_length": model.max_tokens,
-            "max_client_batch_size": limits.max_responses,
+            "max_client_batch_size": desk.limits.max_responses,
             "version": version("guerdon"),
         }
         return json_response(described)

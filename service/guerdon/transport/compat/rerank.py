@@ -6,7 +6,7 @@ from pydantic import Field
 
 from guerdon.domain.errors import ServiceError
 from guerdon.domain.samples import Sample, assistant, user
-from guerdon.transport.compat.activation import activated, sigmoid
+from guerdon.transport.activation import activated, sigmoid
 from guerdon.transport.compat.lenient import MODEL, Lenient
 from guerdon.transport.compat.tei import RERANK as TEI_RERANK
 from guerdon.transport.compat.texts import text_samples

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from guerdon.domain.errors import Invalid, ServiceError
 from guerdon.domain.samples import Sample, assistant, user
-from guerdon.transport.compat.activation import activated, sigmoid
+from guerdon.transport.activation import activated, sigmoid
 from guerdon.transport.compat.lenient import MODEL, Lenient
 from guerdon.transport.compat.texts import text_samples
 from guerdon.transport.dialect import TEXT_PARAMETERS, Call, Dialect, Path, none_empty

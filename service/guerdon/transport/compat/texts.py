@@ -6,7 +6,8 @@ from typing import Any, get_args
 from guerdon.domain.compatible import TemplatedText
 from guerdon.domain.errors import Invalid
 from guerdon.domain.samples import Sample, Templated, assistant, user
-from guerdon.transport.compat.templates import UNKNOWN, Split, split
+from guerdon.ensemble import Member
+from guerdon.transport.compat.templates import UNKNOWN, split
 from guerdon.transport.dialect import Call, Field
 
 TEMPLATE_HEADER = "x-guerdon-template"
@@ -25,29 +26,52 @@ def text_samples(
 ) -> list[Sample]:
     """One sample a text; what was made of the texts is told in the answer's header ``X-Guerdon-Template``.
 
-    Scorers with a chat template read the text as it stands, unless it is to be split; all others get its turns.
     ``prompts`` are what the texts begin with, where the caller knows it. Raises Invalid.
     """
     members = [member for found in call.models(model) for member in found.members]
-    readers = [member for member in members if "templated" in member.uses]
-    splitting = _mode(call) == "split"
-    samples, told = [], {AS_IT_STANDS} if readers and not splitting else set()
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            if splitting:
-                raise Invalid("token ids cannot be split into turns; send text", field=field(index))
-            samples.append(_of_ids(text, special_tokens))
-            continue
-        parts = split(text, prompts[index] if prompts is not None else None)
-        if splitting and readers and parts.template == UNKNOWN:
-            raise Invalid("the text is in no template that can be split into turns", field=field(index))
-        samples.append(_of_text(text, parts, special_tokens, splitting))
-        if splitting or len(readers) < len(members):
-            told.add(parts.template)
-    told.update(call.headers.get(TEMPLATE_HEADER, "").split(", "))
-    if told - {""}:
-        call.headers[TEMPLATE_HEADER] = ", ".join(sorted(told - {""}))
+    reading = Reading(members, splits=_mode(call) == "split", special_tokens=special_tokens)
+    before = {name for name in call.headers.get(TEMPLATE_HEADER, "").split(", ") if name}
+    samples = [
+        reading.sample(text, field(index), None if prompts is None else prompts[index])
+        for index, text in enumerate(texts)
+    ]
+    if told := before | reading.told:
+        call.headers[TEMPLATE_HEADER] = ", ".join(sorted(told))
     return samples
+
+
+class Reading:
+    """How a model's members read templated texts; ``told`` is what was made of those that they have read.
+
+    Members with a chat template read a text as it stands, unless it ``splits``; all others get its turns.
+    """
+
+    def __init__(self, members: Sequence[Member], *, splits: bool, special_tokens: bool = True) -> None:
+        readers = [member for member in members if "templated" in member.uses]
+        self._splits, self._special_tokens = splits, special_tokens
+        self._whole, self._parted = bool(readers) and not splits, splits or len(readers) < len(members)
+        self._must_part = splits and bool(readers)
+        self.told = set[str]()
+
+    def sample(self, text: Text, field: str, prompt: str | None = None) -> Sample:
+        """What is to be scored. Raises Invalid."""
+        if self._whole:
+            self.told.add(AS_IT_STANDS)
+        if not isinstance(text, str):
+            return self._of_ids(text, field)
+        parts = split(text, prompt)
+        if self._must_part and parts.template == UNKNOWN:
+            raise Invalid("the text is in no template that can be split into turns", field=field)
+        if self._parted:
+            self.told.add(parts.template)
+        templated = None if self._splits else Templated(text=text, special_tokens=self._special_tokens)
+        return Sample(messages=parts.messages, responses=(parts.response,), templated=templated)
+
+    def _of_ids(self, ids: Sequence[int], field: str) -> Sample:
+        if self._splits:
+            raise Invalid("token ids cannot be split into turns; send text", field=field)
+        templated = Templated(token_ids=tuple(ids), special_tokens=self._special_tokens)
+        return Sample(messages=user(""), responses=(assistant(""),), templated=templated)
 
 
 def one_by_one(given: Any) -> tuple[list[Text], bool]:
@@ -65,13 +89,3 @@ def _mode(call: Call) -> str:
     if asked not in known:
         raise Invalid(f"templated_text: one of {', '.join(known)} is needed", field="templated_text")
     return asked
-
-
-def _of_text(text: str, parts: Split, special_tokens: bool, splitting: bool) -> Sample:
-    templated = None if splitting else Templated(text=text, special_tokens=special_tokens)
-    return Sample(messages=parts.messages, responses=(parts.response,), templated=templated)
-
-
-def _of_ids(ids: Sequence[int], special_tokens: bool) -> Sample:
-    templated = Templated(token_ids=tuple(ids), special_tokens=special_tokens)
-    return Sample(messages=user(""), responses=(assistant(""),), templated=templated)

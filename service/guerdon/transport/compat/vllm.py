@@ -8,7 +8,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from guerdon.domain.errors import Invalid
 from guerdon.domain.samples import Sample, assistant, user
-from guerdon.transport.compat.activation import activated, sigmoid
+from guerdon.transport.activation import activated, sigmoid
 from guerdon.transport.compat.lenient import (
     MODEL,
     Encoding,
