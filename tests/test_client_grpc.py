@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import pytest
 
+from certificates import certificate
 from guerdon_client import (
     AsyncClient,
     Client,
@@ -119,6 +120,26 @@ def test_no_time_is_told(service):
     """By whoever notices first."""
     with Client(f"grpc://{service.grpc}", timeout_s=0.001) as hasty, pytest.raises(TimedOut):
         hasty.score(PROMPT, ["too soon"])
+
+
+def test_a_certificate_of_ones_own_is_trusted_when_named(checkpoint, tmp_path):
+    """And by nobody who does not name its authority; both clients."""
+    certificate(tmp_path, "root")
+    certificate(tmp_path, "server", "root")
+    tls = {"certificate_file": str(tmp_path / "server.pem"), "key_file": str(tmp_path / "server-key.pem")}
+    scorer = {"kind": "reward_model", "model": str(checkpoint("bert")), "placement": "inline", "threads": 1}
+    trusted = {"ca_file": str(tmp_path / "root.pem")}
+
+    async def asynchronously(url):
+        async with AsyncClient(url, **trusted) as client:
+            return [card.name for card in await client.cards()]
+
+    with serving({"scorers": {"one": scorer}, "grpc": {"tls": tls}}, tmp_path, grpc=True) as service:
+        url = f"grpcs://{service.grpc}"
+        with Client(url, **trusted) as client:
+            assert [card.name for card in client.cards()] == asyncio.run(asynchronously(url)) == ["one"]
+        with Client(url, retries=Retries(attempts=1)) as stranger, pytest.raises(Unreachable):
+            stranger.cards()
 
 
 def test_the_client_does_without_grpc():

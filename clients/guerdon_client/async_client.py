@@ -35,9 +35,10 @@ class AsyncClient:
         retries: Retries = DEFAULT,
         hedge_after_s: float | None = None,
         in_flight: int = 8,
+        ca_file: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._wire = async_wire(url, api_key=api_key, transport=transport)
+        self._wire = async_wire(url, api_key=api_key, ca_file=ca_file, transport=transport)
         self._patience = Patience(timeout_s=timeout_s, retries=retries, now=time.monotonic, draw=random.random)
         self._calls = Calls(self._patience)
         self._hedge_after_s, self._in_flight = hedge_after_s, in_flight

@@ -28,7 +28,8 @@ class Client:
 
     A request and its retries have ``timeout_s`` together, and the service is told to stop by then; a call of many
     inputs is several requests, ``in_flight`` at a time. ``api_key`` is for a service that lets in only those who show
-    one. With ``hedge_after_s``, a request that is not answered by then is sent a second time.
+    one. With ``hedge_after_s``, a request that is not answered by then is sent a second time. ``ca_file`` holds the
+    certificates to trust, where the service's is not signed by a public authority.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class Client:
         retries: Retries = DEFAULT,
         hedge_after_s: float | None = None,
         in_flight: int = 8,
+        ca_file: str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._wire = wire(url, api_key=api_key, transport=transport)
+        self._wire = wire(url, api_key=api_key, ca_file=ca_file, transport=transport)
         self._patience = Patience(timeout_s=timeout_s, retries=retries, now=time.monotonic, draw=random.random)
         self._calls = Calls(self._patience)
         self._hedge_after_s, self._in_flight = hedge_after_s, in_flight

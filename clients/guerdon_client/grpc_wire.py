@@ -1,5 +1,6 @@
 """Carries requests over gRPC."""
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,11 +27,11 @@ STATUSES = {
 class GrpcWire:
     """A channel to one service. Safe to use from several threads."""
 
-    def __init__(self, url: str, *, api_key: str | None) -> None:
+    def __init__(self, url: str, *, api_key: str | None, ca_file: str | None) -> None:
         self._url, self._metadata = url, _key(api_key)
         address, secure = _address(url)
         if secure:
-            self._channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(), options=OPTIONS)
+            self._channel = grpc.secure_channel(address, _trusted(ca_file), options=OPTIONS)
         else:
             self._channel = grpc.insecure_channel(address, options=OPTIONS)
         self._stub = RewardServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
@@ -52,11 +53,11 @@ class GrpcWire:
 class AsyncGrpcWire:
     """The same for one event loop."""
 
-    def __init__(self, url: str, *, api_key: str | None) -> None:
+    def __init__(self, url: str, *, api_key: str | None, ca_file: str | None) -> None:
         self._url, self._metadata = url, _key(api_key)
         address, secure = _address(url)
         if secure:
-            self._channel = grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(), options=OPTIONS)
+            self._channel = grpc.aio.secure_channel(address, _trusted(ca_file), options=OPTIONS)
         else:
             self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
         self._stub = RewardServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
@@ -78,6 +79,10 @@ class AsyncGrpcWire:
 def _address(url: str) -> tuple[str, bool]:
     parts = urlsplit(url)
     return parts.netloc, parts.scheme == "grpcs"
+
+
+def _trusted(ca_file: str | None) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(None if ca_file is None else Path(ca_file).read_bytes())
 
 
 def _key(api_key: str | None) -> list[tuple[str, str]]:

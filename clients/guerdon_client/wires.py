@@ -36,23 +36,25 @@ class AsyncWire(Protocol):
         ...
 
 
-def wire(url: str, *, api_key: str | None, transport: httpx.BaseTransport | None) -> Wire:
+def wire(url: str, *, api_key: str | None, ca_file: str | None, transport: httpx.BaseTransport | None) -> Wire:
     """By the address's scheme: HTTP, or gRPC."""
     if not url.startswith(GRPC):
-        return HttpWire(url, api_key=api_key, transport=transport)
+        return HttpWire(url, api_key=api_key, ca_file=ca_file, transport=transport)
     try:
         from guerdon_client.grpc_wire import GrpcWire
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError(MISSING) from missing
-    return GrpcWire(url, api_key=api_key)
+    return GrpcWire(url, api_key=api_key, ca_file=ca_file)
 
 
-def async_wire(url: str, *, api_key: str | None, transport: httpx.AsyncBaseTransport | None) -> AsyncWire:
+def async_wire(
+    url: str, *, api_key: str | None, ca_file: str | None, transport: httpx.AsyncBaseTransport | None
+) -> AsyncWire:
     """The same for one event loop."""
     if not url.startswith(GRPC):
-        return AsyncHttpWire(url, api_key=api_key, transport=transport)
+        return AsyncHttpWire(url, api_key=api_key, ca_file=ca_file, transport=transport)
     try:
         from guerdon_client.grpc_wire import AsyncGrpcWire
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError(MISSING) from missing
-    return AsyncGrpcWire(url, api_key=api_key)
+    return AsyncGrpcWire(url, api_key=api_key, ca_file=ca_file)
