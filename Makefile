@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Other projects' client libraries, which the service is tested with.
+CLIENTS := $(VENV)-clients
 # How pip is called; where the torch wheel comes from may be put here (PIP_ARGS='--find-links FOLDER').
 PIP_ARGS ?=
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt $(PIP_ARGS)
@@ -13,7 +15,7 @@ ONLY ?=
 SCALE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-bench serve test bench overoptimization check format lint types imports stubs clean
+.PHONY: help install install-dev install-clients install-bench serve test bench overoptimization check format lint types imports stubs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -25,7 +27,9 @@ serve: install ## Serve on HOST:PORT (127.0.0.1:8000); CONFIG=FILE for your own 
 
 install-dev: $(VENV)/installed-dev
 
-test: check ## Check, then run every test
+install-clients: $(CLIENTS)/installed
+
+test: check install-clients ## Check, then run every test
 	$(BIN)/python -m pytest
 
 install-bench: $(VENV)/installed-bench
@@ -60,7 +64,7 @@ imports: install-dev
 	$(BIN)/lint-imports --no-logo
 
 clean: ## Remove the environment and what tools left
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
@@ -79,4 +83,9 @@ $(VENV)/installed-bench: $(VENV)/installed benchmarks/requirements.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	@$(PIP) --group dev
+	@touch $@
+
+$(CLIENTS)/installed: tests/real_clients/requirements.txt | $(BIN)/python
+	@$(PYTHON) -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/pip --disable-pip-version-check install --quiet --no-compile --no-deps $(PIP_ARGS) -r $<
 	@touch $@

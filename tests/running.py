@@ -50,7 +50,7 @@ class Running:
 
 @contextlib.contextmanager
 def serving(
-    config: dict | Path | None, folder: Path, *, seconds: float = 60, port: int = 0, grpc: bool = False
+    config: dict | Path | None, folder: Path, *, seconds: float = 180, port: int = 0, grpc: bool = False
 ) -> Iterator[Running]:
     """Run ``guerdon serve``, with ``grpc`` over both; yields when it is ready. Stopped by its own handle."""
     command = [
