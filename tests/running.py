@@ -49,7 +49,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(config: dict | Path | None, folder: Path, *, seconds: float = 60, grpc: bool = False) -> Iterator[Running]:
+def serving(
+    config: dict | Path | None, folder: Path, *, seconds: float = 180, port: int = 0, grpc: bool = False
+) -> Iterator[Running]:
     """Run ``guerdon serve``, with ``grpc`` over both; yields when it is ready. Stopped by its own handle."""
     command = [
         sys.executable,
@@ -57,7 +59,7 @@ def serving(config: dict | Path | None, folder: Path, *, seconds: float = 60, gr
         "guerdon.cli.main",
         "serve",
         "--port",
-        "0",
+        str(port),
         *(["--grpc-port", "0"] if grpc else []),
     ]
     if isinstance(config, dict):

@@ -37,7 +37,7 @@ def test_the_python_snippet_runs(demonstration):
     names = {}
     exec(snippet.replace("http://127.0.0.1:8000", demonstration.url), names)
     assert names["rewards"][0] > names["rewards"][1]
-    assert names["best"]["index"] == 0
+    assert names["best"].index == 0
 
 
 def test_the_configuration_that_is_shown_is_valid():
@@ -84,4 +84,4 @@ def test_the_client_takes_messages_and_lists_models(demonstration):
         assert len(guerdon.rerank(turns, ["a", "b"], top_n=1)) == 1
         assert guerdon.models()[0]["id"] == "default"
         compared = guerdon.compare(turns, ["a", "b", "c"], pairs=[(2, 0)])
-        assert (len(compared["probability"]), len(compared["win_rate"])) == (1, 3)
+        assert (len(compared.probability), len(compared.win_rate)) == (1, 3)

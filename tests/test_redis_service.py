@@ -246,7 +246,7 @@ def test_a_key_names_its_tenant_and_nobody_else_finds_its_scores(configured, gue
         names = {name.decode().split(":")[2] for name in server.client().scan_iter("guerdon:*")}
         assert names == {"red", "blue"}
         with Client(service.url, api_key="key of b") as client:
-            assert client.score(PROMPT, texts("mine")) == rewards(first)
+            assert list(client.score(PROMPT, texts("mine"))) == rewards(first)
         status, _, err = guerdon("models", "--url", service.url)
         assert (status, "a valid key is needed" in err) == (1, True)
         monkeypatch.setenv("GUERDON_API_KEY", "key of b")

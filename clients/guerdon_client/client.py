@@ -1,23 +1,46 @@
-"""A small synchronous client."""
+"""The client that waits for its answers."""
 
 import random
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar, Unpack
 
 import httpx
 
-from guerdon_client.errors import GuerdonError, error_of
+from guerdon_client.calls import Calls, OnError, Part, Scoring
+from guerdon_client.chunks import Progress
+from guerdon_client.copies import first_answer
+from guerdon_client.errors import GuerdonError
+from guerdon_client.http_wire import HttpWire
+from guerdon_client.requests import Json, Prompt, RankOptions, Request, Response, ScoreOptions, one_input, present
+from guerdon_client.results import Comparison, ModelCard, RerankResult, ScoreBatch, ScoreResult
+from guerdon_client.retries import Retries
+from guerdon_client.steps import Ask, Outcome, Patience, Steps
 
-Json = dict[str, Any]
-Messages = Sequence[Mapping[str, Any]]
-RETRIED_STATUSES = frozenset({408, 429, 502, 503})
+T = TypeVar("T")
+DEFAULT = Retries()
+
+
+class Wire(Protocol):
+    """What carries requests."""
+
+    def ask(self, request: Request, timeout_s: float) -> Outcome:
+        """What came of one request."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
+        ...
 
 
 class Client:
-    """One service. Refusals that pass (503 and the like) are tried again until ``timeout_s`` is used up.
+    """One service, over HTTP. Safe to use from several threads.
 
-    ``api_key`` is for a service that lets in only those who show one.
+    A request and its retries have ``timeout_s`` together, and the service is told to stop by then; a call of many
+    inputs is several requests, ``in_flight`` at a time. ``api_key`` is for a service that lets in only those who show
+    one. With ``hedge_after_s``, a request that is not answered by then is sent a second time.
     """
 
     def __init__(
@@ -26,90 +49,146 @@ class Client:
         *,
         api_key: str | None = None,
         timeout_s: float = 120.0,
+        retries: Retries = DEFAULT,
+        hedge_after_s: float | None = None,
+        in_flight: int = 8,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, transport=transport)
-        self._timeout_s = timeout_s
+        self._wire: Wire = HttpWire(url, api_key=api_key, transport=transport)
+        self._patience = Patience(timeout_s=timeout_s, retries=retries, now=time.monotonic, draw=random.random)
+        self._calls = Calls(self._patience)
+        self._hedge_after_s, self._in_flight = hedge_after_s, in_flight
+        self._known: Mapping[str, ModelCard] | None = None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._wire.close()
 
-    def score(self, prompt: str | Messages, responses: Sequence[Any], *, model: str = "default") -> list[float]:
+    def score(
+        self,
+        prompt: Prompt,
+        responses: Sequence[Response],
+        *,
+        model: str = "default",
+        reference: str | None = None,
+        principle: str | None = None,
+        **options: Unpack[ScoreOptions],
+    ) -> ScoreResult:
         """The reward of each response to one prompt. Raises GuerdonError."""
-        key = "prompt" if isinstance(prompt, str) else "messages"
-        answer = self.score_inputs([{key: prompt, "responses": list(responses)}], model=model)
-        rewards: list[float] = answer["data"][0]["rewards"]
-        return rewards
+        given = one_input(prompt, responses, reference=reference, principle=principle)
+        return next(self.score_many([given], model=model, **options).good())
+
+    def score_many(
+        self,
+        inputs: Iterable[Mapping[str, Any]],
+        *,
+        model: str = "default",
+        errors: OnError = "raise",
+        progress: Progress | None = None,
+        **options: Unpack[ScoreOptions],
+    ) -> ScoreBatch:
+        """The rewards of many inputs, in their order, in as many requests as it takes.
+
+        An input is as in the body of ``/v1/score``. With ``errors="return"``, one that fails is a GuerdonError in its
+        place; what ails the service, not an input, is raised all the same. ``progress`` is called as inputs get done.
+        """
+        scoring = Scoring(inputs=list(inputs), model=model, errors=errors, options=options)
+        chunks = scoring.chunks(self._limits() if scoring.needs_cards() else {})
+        works = [(scoring.steps(chunk, self._patience), len(chunk)) for chunk in chunks]
+        return scoring.result(self._all(works, progress))
 
     def score_inputs(self, inputs: Sequence[Json], *, model: str = "default", **options: Any) -> Json:
-        """The whole answer of ``/v1/score``; an input that failed has an ``error`` in place of ``rewards``."""
-        return self._post("/v1/score", {"model": model, "inputs": list(inputs), **options})
+        """The whole answer of ``/v1/score``, as it is: one request, and errors of inputs in their places."""
+        return self.call("/v1/score", {"model": model, "inputs": list(inputs), **options})
 
     def rerank(
-        self, prompt: str | Messages, responses: Sequence[Any], *, model: str = "default", **options: Any
-    ) -> list[Json]:
-        """``{"index", "relevance_score", ...}`` of each response, best first. Raises GuerdonError."""
-        key = "query" if isinstance(prompt, str) else "messages"
-        body = {"model": model, key: prompt, "responses": list(responses), **options}
-        results: list[Json] = self._post("/v1/rerank", body)["results"]
-        return results
+        self,
+        prompt: Prompt,
+        responses: Sequence[Response],
+        *,
+        model: str = "default",
+        top_n: int | None = None,
+        reference: str | None = None,
+        principle: str | None = None,
+        **options: Unpack[RankOptions],
+    ) -> RerankResult:
+        """The responses by reward, best first. Raises GuerdonError."""
+        more = present({"top_n": top_n, "reference": reference, "principle": principle})
+        return self._run(self._calls.rerank(prompt, responses, model=model, **more, **options))
 
     def compare(
-        self, prompt: str | Messages, responses: Sequence[Any], *, model: str = "default",
-        pairs: Sequence[Sequence[int]] | None = None, **options: Any,
-    ) -> Json:  # fmt: skip
-        """``{"pairs", "probability", "win_rate", ...}``, by default of each with each. Raises GuerdonError."""
-        key = "prompt" if isinstance(prompt, str) else "messages"
-        chosen = {} if pairs is None else {"pairs": [list(pair) for pair in pairs]}
-        inputs = [{key: prompt, "responses": list(responses), **chosen}]
-        compared: Json = self._post("/v1/compare", {"model": model, "inputs": inputs, **options})["data"][0]
-        return compared
+        self,
+        prompt: Prompt,
+        responses: Sequence[Response],
+        *,
+        model: str = "default",
+        pairs: Sequence[Sequence[int]] | None = None,
+        **options: Unpack[RankOptions],
+    ) -> Comparison:
+        """How probably one response is better than another, by default of each with each. Raises GuerdonError."""
+        return self._run(self._calls.compare(prompt, responses, pairs, model=model, **options))
+
+    def cards(self) -> list[ModelCard]:
+        """Everything the service can be asked by name."""
+        return list(self._run(self._calls.cards()).values())
 
     def models(self) -> list[Json]:
-        """Everything the service can be asked by name."""
-        listed: list[Json] = self._answered(self._sent("GET", "/v1/models"))["data"]
-        return listed
+        """The same as the service lists it. Raises at once where nobody answers."""
+        return self._run(self._calls.listed())
 
-    def _post(self, path: str, body: Json) -> Json:
-        deadline = time.monotonic() + self._timeout_s
-        for attempt in range(1_000_000):
-            answer = self._sent("POST", path, json=body)
-            if answer.status_code not in RETRIED_STATUSES:
-                return self._answered(answer)
-            wait_s = _wait_s(answer, attempt)
-            if time.monotonic() + wait_s > deadline:
-                return self._answered(answer)
-            time.sleep(wait_s)
-        raise AssertionError
+    def call(self, path: str, body: Json | None = None) -> Json:
+        """The answer of any of the service's paths, with this client's patience."""
+        return self._run(self._calls.call(path, body))
 
-    def _sent(self, method: str, path: str, **more: Any) -> httpx.Response:
+    def _limits(self) -> Mapping[str, ModelCard]:
+        if self._known is None:
+            self._known = self._run(self._calls.cards())
+        return self._known
+
+    def _all(self, works: Sequence[tuple[Steps[Part], int]], progress: Progress | None) -> list[Part]:
+        """Each done, several at a time; the first error ends it."""
+        total, done = sum(size for _, size in works), 0
+        if len(works) == 1 and progress is None:
+            return [self._run(works[0][0])]
+        with ThreadPoolExecutor(max(1, min(self._in_flight, len(works)))) as pool:
+            running = {pool.submit(self._run, steps): size for steps, size in works}
+            try:
+                for finished in as_completed(running):
+                    finished.result()
+                    done += running[finished]
+                    if progress is not None:
+                        progress(done, total)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return [future.result() for future in running]
+
+    def _run(self, steps: Steps[T]) -> T:
+        outcome: Outcome | None = None
+        while True:
+            try:
+                step = steps.send(outcome)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if isinstance(step, Ask):
+                outcome = self._asked(step)
+            else:
+                time.sleep(step.seconds)
+                outcome = None
+
+    def _asked(self, step: Ask) -> Outcome:
+        deadline = time.monotonic() + step.timeout_s
+        copies_at = self._patience.retries.copies_at(step.timeout_s, self._hedge_after_s)
         try:
-            return self._http.request(method, path, **more)
-        except httpx.TransportError as error:
-            raise GuerdonError("unreachable", f"{self._http.base_url}: {error}") from error
-
-    @staticmethod
-    def _answered(answer: httpx.Response) -> Json:
-        try:
-            body = answer.json()
-        except ValueError:
-            body = None
-        if answer.status_code != 200 or not isinstance(body, dict):
-            raise error_of(answer.status_code, body)
-        return body
-
-
-def _wait_s(answer: httpx.Response, attempt: int) -> float:
-    """What the service asked for, else full jitter under a bound that doubles."""
-    asked = answer.headers.get("retry-after", "")
-    if asked.isdigit():
-        return float(asked)
-    return random.uniform(0, min(10.0, 0.1 * 2 ** min(attempt, 10)))
+            return first_answer(lambda: self._wire.ask(step.request, deadline - time.monotonic()), copies_at)
+        except GuerdonError as problem:
+            return problem

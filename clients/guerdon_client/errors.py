@@ -5,21 +5,103 @@ from typing import Any
 
 
 class GuerdonError(Exception):
-    """The service refused, or could not be reached. ``status`` is 0 where there was no answer at all."""
+    """The service refused, or could not be reached. ``status`` is 0 where there was no answer at all.
 
-    def __init__(self, code: str, message: str, *, status: int = 0, field: str | None = None) -> None:
+    ``code`` is the service's, and does not change; ``field`` names the faulty part of what was sent;
+    ``retry_after_s`` is how long the service asks callers to wait.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        status: int = 0,
+        field: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(f"{code}: {message}")
         self.code, self.message, self.status, self.field = code, message, status, field
+        self.retry_after_s = retry_after_s
 
 
-def error_of(status: int, body: Any) -> GuerdonError:
-    """The error that an answer carries."""
-    described = body.get("error") if isinstance(body, Mapping) else None
-    if isinstance(described, Mapping):
-        return GuerdonError(
-            str(described.get("code")),
-            str(described.get("message")),
-            status=status,
-            field=described.get("field"),
-        )
+class Unreachable(GuerdonError):
+    """Nobody answered, or the connection broke."""
+
+
+class TimedOut(GuerdonError):
+    """The time allowed ran out, here or in the service."""
+
+
+class Busy(GuerdonError):
+    """The service cannot answer now; later it may."""
+
+
+class Unauthorized(GuerdonError):
+    """The service wants a key, or another one."""
+
+
+class UnknownModel(GuerdonError):
+    """The service serves no model of this name."""
+
+
+class Refused(GuerdonError):
+    """What was sent is wrong, and will be tomorrow."""
+
+
+class Failed(GuerdonError):
+    """The model gave no usable score for what was sent."""
+
+
+KINDS: Mapping[str, type[GuerdonError]] = {
+    "unreachable": Unreachable,
+    "deadline_exceeded": TimedOut,
+    "slow_body": TimedOut,
+    "overloaded": Busy,
+    "unavailable": Busy,
+    "unauthorized": Unauthorized,
+    "unknown_model": UnknownModel,
+    "malformed": Refused,
+    "invalid": Refused,
+    "unusable_field": Refused,
+    "response_too_long": Refused,
+    "too_large": Refused,
+    "unsupported_media": Refused,
+    "internal": Failed,
+    "non_finite": Failed,
+    "engine_failed": Failed,
+    "worker_lost": Failed,
+}
+"""What each code is raised as; others as GuerdonError itself."""
+OF_INPUTS = frozenset({
+    "malformed", "invalid", "unusable_field", "response_too_long", "too_large", "non_finite", "engine_failed",
+    "worker_lost",
+})  # fmt: skip
+"""Codes that speak of what was sent; the others speak of the service."""
+
+
+def of_code(code: str, message: str, **more: Any) -> GuerdonError:
+    """The error of this code, as its own class."""
+    return KINDS.get(code, GuerdonError)(code, message, **more)
+
+
+def described(body: Mapping[str, Any], status: int, retry_after_s: float | None = None) -> GuerdonError:
+    """The error that an answer, or one part of an answer, tells of."""
+    return of_code(
+        str(body.get("code")),
+        str(body.get("message")),
+        status=status,
+        field=body.get("field"),
+        retry_after_s=retry_after_s,
+    )
+
+
+def not_guerdon(status: int) -> GuerdonError:
+    """What answers there is something else."""
     return GuerdonError("not_guerdon", f"HTTP {status} from something that is no Guerdon service", status=status)
+
+
+def of_inputs(problem: GuerdonError) -> bool:
+    """Whether a whole request failed for the sake of some of its inputs: without them, the others may do."""
+    field = problem.field or "inputs"
+    return problem.code in OF_INPUTS and (field == "body" or field.startswith("inputs"))

@@ -17,8 +17,8 @@ from guerdon_client.stubs.guerdon.v1.answers_pb2 import (
 from guerdon_client.stubs.guerdon.v1.requests_pb2 import Names, Pair, Response
 
 M = TypeVar("M", bound=Message)
-NEVER_LEFT_OUT = ("inputs", "responses")
-"""Lists that must hold something: an empty one is told so."""
+NEVER_LEFT_OUT = ("inputs", "responses", "role", "content")
+"""Fields that JSON must have: empty in protobuf, they are there and empty, whatever that is worth."""
 
 
 def read(raw: bytes, kind: type[M]) -> M:
@@ -31,10 +31,11 @@ def read(raw: bytes, kind: type[M]) -> M:
 
 def body_of(message: Message) -> Json:
     """What the message says, as a JSON body would."""
+    body = {field.name: _plain(value) for field, value in message.ListFields()}
     known = type(message).DESCRIPTOR.fields_by_name
-    body: Json = {name: [] for name in NEVER_LEFT_OUT if name in known}
-    for field, value in message.ListFields():
-        body[field.name] = _plain(value)
+    for name in NEVER_LEFT_OUT:
+        if name in known and name not in body:
+            body[name] = _plain(getattr(message, name))
     return body
 
 

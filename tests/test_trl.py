@@ -1,0 +1,80 @@
+"""A real GRPO run of TRL, rewarded by the running service through the shipped adapter."""
+
+from statistics import fmean
+
+import pytest
+
+from easy_rewards import build_easy_reward_model, build_policy, wanted_ids
+from guerdon_client import Client, trl
+from running import serving
+
+STEPS = 30
+QUESTIONS = ["Say something.", "How are you?", "What is the weather like?", "Tell me a story."]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """The service, with a reward model that is easily pleased."""
+    folder = build_easy_reward_model(tmp_path_factory.mktemp("easy"))
+    config = {"scorers": {"easy": {"kind": "reward_model", "model": str(folder), "threads": 1}}}
+    with serving(config, tmp_path_factory.mktemp("trl")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory):
+    return build_policy(tmp_path_factory.mktemp("policy"), seed=1)
+
+
+def test_the_objective_is_what_it_is_said_to_be(service):
+    """The more of the wanted tokens, the higher the reward."""
+    with Client(service.url) as client:
+        none, some, all_of_it = client.score("Say something.", ["dog jumps", "the dog", "the the the"], model="easy")
+    assert none < some < all_of_it
+
+
+# What the trainer and its libraries warn of is not about us.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("conversational", [False, True], ids=["plain", "conversational"])
+def test_a_policy_learns_what_the_service_rewards(service, policy, conversational, tmp_path):
+    """Over thirty steps the mean reward rises further than chance takes it: ten times the spread of the first five."""
+    means = trained(service, policy, conversational, tmp_path)
+    assert len(means) == STEPS
+    first, last = means[:5], means[-5:]
+    spread = max(first) - min(first)
+    print(f"\nmean reward {fmean(first):.3f} -> {fmean(last):.3f}, spread of the first {spread:.3f}")
+    assert fmean(last) - fmean(first) > max(0.2, 3 * spread)
+
+
+def trained(service, policy, conversational, folder):
+    """The mean reward of each step, as the trainer logs it."""
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import GRPOConfig, GRPOTrainer
+
+    prompts = [[{"role": "user", "content": q}] for q in QUESTIONS] if conversational else QUESTIONS
+    settings = GRPOConfig(
+        output_dir=str(folder), use_cpu=True, bf16=False, seed=3, max_steps=STEPS, learning_rate=0.02,
+        lr_scheduler_type="constant", per_device_train_batch_size=32, num_generations=8, max_completion_length=16,
+        gradient_checkpointing=False, beta=0.0, logging_steps=1, report_to="none", save_strategy="no",
+        disable_tqdm=True,
+    )  # fmt: skip
+    before = service.metric("guerdon_requests_total", endpoint="/v1/score")
+    trainer = GRPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(policy),
+        processing_class=AutoTokenizer.from_pretrained(policy),
+        reward_funcs=trl.reward_func(service.url, model="easy", name="easy"),
+        args=settings,
+        train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in prompts] * 8),
+    )
+    trainer.train()
+    assert service.metric("guerdon_requests_total", endpoint="/v1/score") - before >= STEPS
+    return [entry["rewards/easy/mean"] for entry in trainer.state.log_history if "rewards/easy/mean" in entry]
+
+
+def test_the_wish_is_neither_common_nor_rare(policy):
+    """A random policy pleases now and then, so that there is something to learn from."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    assert 0.05 < len(wanted_ids(tokenizer)) / len(tokenizer) < 0.4
