@@ -1,10 +1,12 @@
 """The native API's answers, as they are documented; handlers write them by hand."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
 from guerdon.aggregation import Method
+from guerdon.domain.errors import ServiceError
+from guerdon.transport.errors import Refusal, described
 
 
 class ErrorBody(BaseModel):
@@ -15,10 +17,15 @@ class ErrorBody(BaseModel):
     field: str | None = None
 
 
-class ErrorAnswer(BaseModel):
+class ErrorAnswer(Refusal):
     """The answer to a request that failed as a whole."""
 
     error: ErrorBody
+
+    @classmethod
+    def of(cls, error: ServiceError) -> Self:
+        """Code, message and field."""
+        return cls(error=ErrorBody.model_validate(described(error)))
 
 
 class AggregationUsed(BaseModel):

@@ -15,7 +15,8 @@ from guerdon.domain.limits import Limits
 from guerdon.domain.samples import Sample
 from guerdon.ensemble import Model, Reward
 from guerdon.gateway import Gateway, Rewards
-from guerdon.transport.errors import described
+from guerdon.transport.answers import ErrorAnswer
+from guerdon.transport.errors import Refusal
 from guerdon.transport.native import NativeApi
 
 Json = dict[str, Any]
@@ -121,13 +122,6 @@ class Call:
 
 
 Outputs = list[dict[str, float]]
-Refusal = Callable[[ServiceError, int], object]
-"""The body of a refusal, from the error and its status."""
-
-
-def native_refusal(error: ServiceError, status: int) -> object:
-    """The service's own words."""
-    return {"error": described(error)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +134,7 @@ class Dialect(Generic[Body]):
     body: type[Body]
     answer: Callable[[Call, Body], Awaitable[object]]
     keys: frozenset[str] = frozenset()
-    refusal: Refusal = native_refusal
+    refusal: type[Refusal] = ErrorAnswer
     answers: type[BaseModel] | None = None
 
 
@@ -175,7 +169,7 @@ class Path:
     @property
     def in_path(self) -> list[Json]:
         """The parameters that stand in the path."""
-        return [in_path(name) for name in re.findall(r"{(\w+)}", self.path)]
+        return [in_path(name) for name in re.findall(r"{(\w+)", self.path)]
 
     def dialect(self, body: object) -> Dialect[Any]:
         """The protocol that a body is written in."""

@@ -1,8 +1,10 @@
 """Errors as HTTP answers."""
 
 import math
+from typing import Self
 
 import orjson
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from guerdon.domain.errors import STATUS, ServiceError
@@ -16,15 +18,25 @@ def described(error: ServiceError) -> dict[str, object]:
     return body
 
 
-def error_response(error: ServiceError, body: object = None) -> Response:
-    """The answer to a request that failed as a whole; ``body`` in place of the service's own words."""
+class Refusal(BaseModel):
+    """A refusal in the words of one protocol."""
+
+    @classmethod
+    def of(cls, error: ServiceError) -> Self:
+        """What it says of an error."""
+        raise NotImplementedError
+
+
+def error_response(error: ServiceError, refusal: type[Refusal] | None = None) -> Response:
+    """The answer to a request that failed as a whole, in the service's own words unless in those of ``refusal``."""
     status = STATUS[type(error)].http
     headers = {}
     if status == 503:
         headers["retry-after"] = str(math.ceil(error.retry_after_s or 1.0))
     elif status == 401:
         headers["www-authenticate"] = "Bearer"
-    return json_response({"error": described(error)} if body is None else body, status, headers)
+    told = {"error": described(error)} if refusal is None else refusal.of(error).model_dump(exclude_unset=True)
+    return json_response(told, status, headers)
 
 
 def json_response(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -92,4 +92,4 @@ def _headers(given_id: str, seconds: Mapping[str, float]) -> list[tuple[bytes, b
 def _endpoint(scope: Scope) -> str:
     """The route's path; one name for all paths that are not served."""
     route = scope.get("route")
-    return getattr(route, "path", None) or "other"
+    return getattr(route, "path_format", None) or getattr(route, "path", None) or "other"

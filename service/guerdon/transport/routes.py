@@ -3,6 +3,8 @@
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,23 +13,20 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import Response
 
 from guerdon.domain.caller import Caller, calling
-from guerdon.domain.errors import STATUS, DeadlineExceeded, Invalid, ServiceError, Unavailable
+from guerdon.domain.errors import DeadlineExceeded, Invalid, ServiceError, Unavailable
 from guerdon.transport.answers import CompareAnswer, ErrorAnswer, RerankAnswer, ScoreAnswer
 from guerdon.transport.compat import families
-from guerdon.transport.compat.rerank import rerank_refusal
+from guerdon.transport.compat.rerank import RerankRefusal
 from guerdon.transport.dialect import Call, Desk, Dialect, Path
 from guerdon.transport.errors import error_response, json_response
 from guerdon.transport.health import Health
 from guerdon.transport.json_body import checked, load_json
 from guerdon.transport.schemas import CompareRequest, RerankRequest, ScoreRequest
 
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer, "description": what}
-    for status, what in {
-        400: "not JSON", 401: "no valid key", 404: "unknown model", 408: "the body came too slowly",
-        413: "over a limit", 415: "not application/json", 422: "a field is wrong", 500: "the model failed",
-        503: "overloaded or not ready; see Retry-After", 504: "the time ran out",
-    }.items()
+REFUSED = {
+    400: "not JSON", 401: "no valid key", 404: "unknown model", 408: "the body came too slowly",
+    413: "over a limit", 415: "not application/json", 422: "a field is wrong", 500: "the model failed",
+    503: "overloaded or not ready; see Retry-After", 504: "the time ran out",
 }  # fmt: skip
 
 
@@ -44,7 +43,7 @@ async def _compare(call: Call, body: CompareRequest) -> object:
 
 
 SCORE = Dialect(ScoreRequest, _score, frozenset({"inputs"}), answers=ScoreAnswer)
-RERANK = Dialect(RerankRequest, _rerank, refusal=rerank_refusal, answers=RerankAnswer)
+RERANK = Dialect(RerankRequest, _rerank, refusal=RerankRefusal, answers=RerankAnswer)
 COMPARE = Dialect(CompareRequest, _compare, answers=CompareAnswer)
 
 PATHS = (
@@ -76,12 +75,18 @@ def add_paths(app: FastAPI, desk: Desk, health: Health) -> None:
                 _endpoint(path, desk, health),
                 methods=[method],
                 summary=path.summary,
-                operation_id=f"{method.lower()}{re.sub(r'[^a-z0-9]+', '_', path.path)}".rstrip("_"),
+                operation_id=_operation(method, path.path),
                 tags=[path.tag],
                 response_model=path.dialects[0].answers if len(path.dialects) == 1 else None,
-                responses=REFUSALS,
+                responses=_refusals(path),
                 openapi_extra=_bodies(path) | {"parameters": [*path.in_path, *path.parameters]},
             )
+
+
+def _refusals(path: Path) -> dict[int | str, dict[str, Any]]:
+    """In the words of the path's protocols; in the service's own what is refused before any of them is asked."""
+    words = dict.fromkeys([ErrorAnswer, *(dialect.refusal for dialect in path.dialects)])
+    return {status: {"model": reduce(or_, words), "description": what} for status, what in REFUSED.items()}
 
 
 def _endpoint(path: Path, desk: Desk, health: Health) -> Callable[[Request], Any]:
@@ -97,7 +102,7 @@ def _endpoint(path: Path, desk: Desk, health: Health) -> Callable[[Request], Any
             with calling(Caller(request.state.tenant, getattr(body, "cache", "read-write"))):
                 return json_response(await dialect.answer(call, body), headers=call.headers)
         except ServiceError as error:
-            return error_response(error, dialect.refusal(error, STATUS[type(error)].http))
+            return error_response(error, dialect.refusal)
 
     return endpoint
 
@@ -118,6 +123,10 @@ def _admitted(request: Request, desk: Desk, health: Health) -> float:
     if timeout_s <= 0:
         raise DeadlineExceeded("the time allowed had passed on arrival", field="X-Request-Timeout-Ms")
     return asyncio.get_running_loop().time() + timeout_s
+
+
+def _operation(method: str, path: str) -> str:
+    return f"{method.lower()}{re.sub('[^a-z0-9]+', '_', path.replace(':path', ''))}".rstrip("_")
 
 
 def _bodies(path: Path) -> dict[str, Any]:

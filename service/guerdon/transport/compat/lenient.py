@@ -2,13 +2,14 @@
 
 import base64
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from guerdon.domain.errors import Invalid, ServiceError
+from guerdon.domain.errors import STATUS, Invalid, ServiceError
 from guerdon.domain.samples import Message, Sample, Turns, user
+from guerdon.transport.errors import Refusal
 from guerdon.transport.schemas import Role
 
 Encoding = Literal["float", "base64"]
@@ -64,6 +65,22 @@ def encoded(values: Sequence[float], encoding: Encoding) -> list[float] | str:
     return base64.b64encode(np.asarray(values, "<f4").tobytes()).decode()
 
 
-def openai_refusal(error: ServiceError, status: int) -> Any:
-    """As OpenAI's servers, vLLM and SGLang put it."""
-    return {"error": {"message": error.message, "type": error.code, "param": error.field, "code": status}}
+class OpenAiError(BaseModel):
+    """What went wrong, as OpenAI's servers, vLLM and SGLang put it."""
+
+    message: str
+    type: str
+    param: str | None
+    code: int
+
+
+class OpenAiRefusal(Refusal):
+    """An error of a server in OpenAI's shape."""
+
+    error: OpenAiError
+
+    @classmethod
+    def of(cls, error: ServiceError) -> Self:
+        """Message, code, field and status."""
+        status = STATUS[type(error)].http
+        return cls(error=OpenAiError(message=error.message, type=error.code, param=error.field, code=status))

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from guerdon.domain.errors import Invalid
-from guerdon.transport.compat.lenient import MODEL, Lenient, Turn, conversation, openai_refusal
+from guerdon.transport.compat.lenient import MODEL, Lenient, OpenAiRefusal, Turn, conversation
 from guerdon.transport.compat.vllm import usage
 from guerdon.transport.dialect import Call, Dialect, Path
 
@@ -49,6 +49,6 @@ PATHS = (
     Path(
         "/v1/chat/completions",
         "NIM: the reward of a conversation whose last turn is the assistant's, as content and as logprobs.",
-        (Dialect(ChatRequest, _completion, refusal=openai_refusal),),
+        (Dialect(ChatRequest, _completion, refusal=OpenAiRefusal),),
     ),
 )

@@ -1,7 +1,7 @@
 """The Open Inference Protocol, version 2, in JSON, as Triton and KServe speak it."""
 
 from math import prod
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -9,6 +9,7 @@ from guerdon.domain.errors import Invalid, ServiceError
 from guerdon.transport.compat.lenient import Lenient
 from guerdon.transport.compat.texts import text_samples
 from guerdon.transport.dialect import TEXT_PARAMETERS, Call, Dialect, Path
+from guerdon.transport.errors import Refusal
 
 INPUT, OUTPUT = "sentences", "rewards"
 
@@ -61,16 +62,22 @@ def _texts(body: InferRequest) -> list[str]:
     return texts
 
 
-def open_inference_refusal(error: ServiceError, status: int) -> dict[str, str]:
-    """The protocol's: a sentence."""
-    return {"error": error.message}
+class OpenInferenceRefusal(Refusal):
+    """A sentence."""
+
+    error: str
+
+    @classmethod
+    def of(cls, error: ServiceError) -> Self:
+        """The message."""
+        return cls(error=error.message)
 
 
 PATHS = (
     Path(
-        "/v2/models/{model}/infer",
+        "/v2/models/{model:path}/infer",
         "Open Inference Protocol: rewards of templated texts.",
-        (Dialect(InferRequest, _infer, refusal=open_inference_refusal),),
+        (Dialect(InferRequest, _infer, refusal=OpenInferenceRefusal),),
         parameters=TEXT_PARAMETERS[1:],
     ),
 )

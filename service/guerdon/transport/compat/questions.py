@@ -9,7 +9,7 @@ from starlette.responses import Response
 from guerdon.domain.errors import ServiceError
 from guerdon.gateway import Gateway
 from guerdon.transport.answers import ErrorAnswer
-from guerdon.transport.compat.open_inference import INPUT, OUTPUT, open_inference_refusal
+from guerdon.transport.compat.open_inference import INPUT, OUTPUT, OpenInferenceRefusal
 from guerdon.transport.dialect import MODEL_PARAMETER, Desk, in_path
 from guerdon.transport.errors import error_response, json_response
 from guerdon.transport.health import Health
@@ -17,6 +17,7 @@ from guerdon.transport.health import Health
 TAG: list[Any] = ["operations"]
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": "not ready"}}
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer, "description": "unknown model"}}
+UNKNOWN_V2: dict[int | str, dict[str, Any]] = {404: {"model": OpenInferenceRefusal, "description": "unknown model"}}
 NAMED = {"parameters": [in_path("model")]}
 ASKED = {"parameters": [MODEL_PARAMETER]}
 
@@ -67,13 +68,30 @@ def _add_open_inference(app: FastAPI, gateway: Gateway, health: Health) -> None:
         """Open Inference Protocol: what server this is."""
         return json_response({"name": "guerdon", "version": version("guerdon"), "extensions": []})
 
-    @app.get("/v2/models/{model}", response_model=dict[str, Any], tags=TAG, responses=UNKNOWN, openapi_extra=NAMED)
+    @app.get(
+        "/v2/models/{model:path}/ready",
+        response_model=dict[str, Any],
+        tags=TAG,
+        responses=UNKNOWN_V2 | NOT_READY,
+        openapi_extra=NAMED,
+    )
+    async def ready(request: Request) -> Response:
+        """Open Inference Protocol: whether a model would answer now."""
+        try:
+            model = gateway.model(request.path_params["model"])
+        except ServiceError as error:
+            return error_response(error, OpenInferenceRefusal)
+        return _ready(health, {"name": model.name, "ready": True})
+
+    @app.get(
+        "/v2/models/{model:path}", response_model=dict[str, Any], tags=TAG, responses=UNKNOWN_V2, openapi_extra=NAMED
+    )
     async def described(request: Request) -> Response:
         """Open Inference Protocol: a model's inputs and outputs."""
         try:
             model = gateway.model(request.path_params["model"])
         except ServiceError as error:
-            return error_response(error, open_inference_refusal(error, 404))
+            return error_response(error, OpenInferenceRefusal)
         return json_response(
             {
                 "name": model.name,
@@ -83,21 +101,6 @@ def _add_open_inference(app: FastAPI, gateway: Gateway, health: Health) -> None:
                 "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, 1]}],
             }
         )
-
-    @app.get(
-        "/v2/models/{model}/ready",
-        response_model=dict[str, Any],
-        tags=TAG,
-        responses=UNKNOWN | NOT_READY,
-        openapi_extra=NAMED,
-    )
-    async def ready(request: Request) -> Response:
-        """Open Inference Protocol: whether a model would answer now."""
-        try:
-            model = gateway.model(request.path_params["model"])
-        except ServiceError as error:
-            return error_response(error, open_inference_refusal(error, 404))
-        return _ready(health, {"name": model.name, "ready": True})
 
 
 def _ready(health: Health, answer: dict[str, Any]) -> Response:

@@ -1,12 +1,13 @@
 """Rerankers: Cohere's, Jina's and vLLM's /rerank and /v2/rerank, and Infinity's under a prefix."""
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 
 from guerdon.domain.errors import ServiceError
 from guerdon.domain.samples import Sample, assistant, user
 from guerdon.transport.activation import activated, sigmoid
+from guerdon.transport.answers import ErrorAnswer, ErrorBody
 from guerdon.transport.compat.lenient import MODEL, Lenient
 from guerdon.transport.compat.tei import RERANK as TEI_RERANK
 from guerdon.transport.compat.texts import text_samples
@@ -100,9 +101,17 @@ async def _infinity_classify(call: Call, body: InfinityClassifyRequest) -> objec
     return {"object": "classify", "data": data, "model": told.model.name, "usage": usage(told), "id": call.id}
 
 
-def rerank_refusal(error: ServiceError, status: int) -> Json:
+class RerankRefusal(ErrorAnswer):
     """The service's own words, and where Cohere's and Jina's clients look for them."""
-    return {"error": described(error), "message": error.message, "detail": error.message}
+
+    message: str
+    detail: str
+
+    @classmethod
+    def of(cls, error: ServiceError) -> Self:
+        """The message three times."""
+        own = ErrorBody.model_validate(described(error))
+        return cls(error=own, message=error.message, detail=error.message)
 
 
 _DOCUMENTS = frozenset({"documents"})
@@ -110,12 +119,12 @@ PATHS = (
     Path(
         "/rerank",
         "vLLM, Jina, Cohere (`documents`) and TEI (`texts`): rank responses, best first.",
-        (Dialect(DocumentsRequest, _rerank, _DOCUMENTS, rerank_refusal), TEI_RERANK),
+        (Dialect(DocumentsRequest, _rerank, _DOCUMENTS, RerankRefusal), TEI_RERANK),
     ),
     Path(
         "/v2/rerank",
         "Cohere: rank responses, best first.",
-        (Dialect(DocumentsRequest, _cohere, refusal=rerank_refusal),),
+        (Dialect(DocumentsRequest, _cohere, refusal=RerankRefusal),),
     ),
     Path("/infinity/rerank", "Infinity: rank responses, best first.", (Dialect(DocumentsRequest, _infinity),)),
     Path(

@@ -7,7 +7,7 @@ from pydantic import model_validator
 from guerdon.domain.errors import Invalid
 from guerdon.domain.samples import Sample, assistant, user
 from guerdon.transport.compat import vllm
-from guerdon.transport.compat.lenient import MODEL, Encoding, Lenient, encoded, openai_refusal
+from guerdon.transport.compat.lenient import MODEL, Encoding, Lenient, OpenAiRefusal, encoded
 from guerdon.transport.compat.texts import one_by_one, text_samples
 from guerdon.transport.dialect import TEXT_PARAMETERS, Call, Dialect, Path, none_empty
 
@@ -85,14 +85,14 @@ async def _items(call: Call, body: ItemsRequest) -> object:
     return {"scores": scores, "usage": vllm.usage(told), "model": told.model.name, "object": "scoring"}
 
 
-SCORE = Dialect(ItemsRequest, _items, frozenset({"query", "items"}), openai_refusal)
+SCORE = Dialect(ItemsRequest, _items, frozenset({"query", "items"}), OpenAiRefusal)
 PATHS = (
     Path(
         "/classify",
         "vLLM (`input` or `messages`) and SGLang (`text` or `input_ids`): rewards as a classifier's outputs.",
         (
             vllm.CLASSIFY,
-            Dialect(SglangClassifyRequest, _classify, frozenset({"text", "input_ids"}), openai_refusal),
+            Dialect(SglangClassifyRequest, _classify, frozenset({"text", "input_ids"}), OpenAiRefusal),
         ),
         methods=("POST", "PUT"),
         parameters=TEXT_PARAMETERS,
@@ -100,7 +100,7 @@ PATHS = (
     Path(
         "/v1/embeddings",
         "SGLang, as verl reads it: the raw reward as a vector of one number.",
-        (Dialect(EmbeddingsRequest, _embeddings, refusal=openai_refusal),),
+        (Dialect(EmbeddingsRequest, _embeddings, refusal=OpenAiRefusal),),
         parameters=TEXT_PARAMETERS,
     ),
 )

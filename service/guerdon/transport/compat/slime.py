@@ -43,7 +43,7 @@ def _sample(call: Call, body: SlimeRequest, model: str) -> Sample:
 
 PATHS = (
     Path(
-        "/v1/slime/{model}",
+        "/v1/slime/{model:path}",
         "slime: the reward of one response as a bare number; with ?format=dict, as an object.",
         (Dialect(SlimeRequest, _slime),),
         parameters=(*TEXT_PARAMETERS[1:], FORMAT),

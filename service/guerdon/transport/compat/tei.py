@@ -1,16 +1,17 @@
 """Text Embeddings Inference: /rerank with texts, /predict."""
 
 from operator import itemgetter
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 
-from guerdon.domain.errors import Invalid, ServiceError
+from guerdon.domain.errors import STATUS, Invalid, ServiceError
 from guerdon.domain.samples import Sample, assistant, user
 from guerdon.transport.activation import activated, sigmoid
 from guerdon.transport.compat.lenient import MODEL, Lenient
 from guerdon.transport.compat.texts import text_samples
 from guerdon.transport.dialect import TEXT_PARAMETERS, Call, Dialect, Path, none_empty
+from guerdon.transport.errors import Refusal
 
 Json = dict[str, Any]
 ERROR_TYPES = {"overloaded": "Overloaded", "unavailable": "Unhealthy", "worker_lost": "Unhealthy"}
@@ -84,18 +85,28 @@ def _sample(call: Call, model: str | None, parts: list[str], field: str) -> Samp
     raise Invalid(f"{field}: one text, or a pair of prompt and response, is needed", field=field)
 
 
-def tei_refusal(error: ServiceError, status: int) -> Json:
-    """TEI's: a sentence and a kind."""
-    kind = ERROR_TYPES.get(error.code, "Backend" if status >= 500 else "Validation")
-    return {"error": error.message, "error_type": kind, "code": error.code, "field": error.field}
+class TeiRefusal(Refusal):
+    """A sentence and a kind."""
+
+    error: str
+    error_type: str
+    code: str
+    field: str | None
+
+    @classmethod
+    def of(cls, error: ServiceError) -> Self:
+        """With the service's own code and field beside them."""
+        kind = "Backend" if STATUS[type(error)].http >= 500 else "Validation"
+        kind = ERROR_TYPES.get(error.code, kind)
+        return cls(error=error.message, error_type=kind, code=error.code, field=error.field)
 
 
-RERANK = Dialect(TextsRequest, _rerank, frozenset({"texts"}), tei_refusal)
+RERANK = Dialect(TextsRequest, _rerank, frozenset({"texts"}), TeiRefusal)
 PATHS = (
     Path(
         "/predict",
         "TEI: rewards of texts and pairs.",
-        (Dialect(PredictRequest, _predict, refusal=tei_refusal),),
+        (Dialect(PredictRequest, _predict, refusal=TeiRefusal),),
         parameters=TEXT_PARAMETERS,
     ),
 )

@@ -13,10 +13,10 @@ from guerdon.transport.compat.lenient import (
     MODEL,
     Encoding,
     Lenient,
+    OpenAiRefusal,
     Turn,
     conversation,
     encoded,
-    openai_refusal,
 )
 from guerdon.transport.compat.texts import one_by_one, text_samples
 from guerdon.transport.dialect import TEXT_PARAMETERS, Call, Dialect, Outputs, Path, Told, none_empty
@@ -133,13 +133,13 @@ def usage(told: Told) -> Json:
     return {"prompt_tokens": told.tokens, "completion_tokens": 0, "total_tokens": told.tokens}
 
 
-CLASSIFY = Dialect(ClassifyRequest, _classify, frozenset({"input", "messages"}), openai_refusal)
-SCORE = Dialect(PairsRequest, _score, frozenset({"queries", "text_1", "data_1"}), openai_refusal)
+CLASSIFY = Dialect(ClassifyRequest, _classify, frozenset({"input", "messages"}), OpenAiRefusal)
+SCORE = Dialect(PairsRequest, _score, frozenset({"queries", "text_1", "data_1"}), OpenAiRefusal)
 PATHS = (
     Path(
         "/pooling",
         "vLLM: rewards as pooled vectors.",
-        (Dialect(PoolingRequest, _pooling, refusal=openai_refusal),),
+        (Dialect(PoolingRequest, _pooling, refusal=OpenAiRefusal),),
         parameters=TEXT_PARAMETERS,
     ),
     Path("/score", "vLLM: scores of documents for queries.", (SCORE,)),
