@@ -7,8 +7,9 @@ import subprocess
 import sys
 from functools import partial
 from itertools import pairwise
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -149,6 +150,12 @@ async def test_verl_finds_the_prompt_or_says_where_it_looked(demonstration, monk
     as_text = await verl.compute_score("any", GOOD, None, {"question": EGG})
     as_turns = await verl.compute_score("any", GOOD, None, {"turns": asked(EGG)}, prompt_key="turns")
     assert as_turns == as_text
+    from_parquet = {"prompt": None, "messages": np.array(asked(EGG), dtype=object)}
+    assert await verl.compute_score("any", GOOD, None, from_parquet) == as_text
+    weights = MappingProxyType({name: float(name == "heads.a") for name in MEMBERS})  # as OmegaConf's are no dicts
+    chosen = MappingProxyType({"method": "weighted", "weights": weights})
+    alone = await verl.compute_score("any", GOOD, None, {"question": EGG}, aggregation=chosen)
+    assert alone["score"] == close(alone["heads.a"])
     with pytest.raises(Refused, match="prompt_key"):
         await verl.compute_score("any", GOOD, None, {"split": "train"})
     monkeypatch.delenv("GUERDON_URL")

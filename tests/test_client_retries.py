@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guerdon.domain.errors import BY_CODE
 from guerdon_client import AsyncClient, Busy, Client, GuerdonError, Refused, Retries, TimedOut, Unreachable
-from guerdon_client.errors import of_code
+from guerdon_client.errors import KINDS, OF_INPUTS, of_code
 from guerdon_client.requests import Request
 from guerdon_client.retries import RETRIED_STATUSES, retry_after_s
 from guerdon_client.steps import Ask, Patience, Pause, Reply, answered
@@ -203,3 +204,10 @@ def test_an_error_survives_the_way_between_processes():
     sent = of_code("overloaded", "no", status=503, field="inputs", retry_after_s=2.0)
     arrived = pickle.loads(pickle.dumps(sent))
     assert (type(arrived), str(arrived), vars(arrived)) == (Busy, str(sent), vars(sent))
+
+
+def test_codes_are_the_services():
+    """Each that the client has a class for is one of them, and each of them is an error of some class."""
+    assert set(KINDS) - {"unreachable"} <= set(BY_CODE)
+    assert set(BY_CODE) >= OF_INPUTS
+    assert all(isinstance(of_code(code, ""), GuerdonError) for code in BY_CODE)

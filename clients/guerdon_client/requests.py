@@ -1,7 +1,7 @@
 """What is sent, before anything carries it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 from uuid import uuid4
@@ -64,7 +64,16 @@ class Request:
 
 def encoded(value: Any) -> bytes:
     """JSON in UTF-8. Raises TypeError or ValueError where there is none."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode()
+
+
+def _plain(value: Any) -> Any:
+    """Mappings and sequences of trainers' own kinds (OmegaConf's, numpy's) as Python's."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Iterable):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is nothing that JSON knows")
 
 
 def one_input(prompt: Prompt, responses: Sequence[Response], **more: Any) -> Json:

@@ -54,8 +54,8 @@ def _asked(
 
 def _prompt(extra_info: Mapping[str, Any], key: str | None) -> Text:
     for name in PROMPT_KEYS if key is None else (key,):
-        if name in extra_info:
-            found: Text = extra_info[name]
+        found: Text | None = extra_info.get(name)
+        if found is not None:
             return found
     looked = ", ".join(PROMPT_KEYS) if key is None else key
     raise Refused("invalid", f"extra_info holds no prompt ({looked}); name its key with prompt_key", field="extra_info")
