@@ -15,16 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guerdon_client import Client, GuerdonError, Refused, openrlhf, trl, verl
+from guerdon_client.environment import Place
 from guerdon_client.groups import disagreement, grouped, rows
 from guerdon_client.ms_swift import orm
 from guerdon_client.results import ScoreResult
+from guerdon_client.shared import asynchronous
 from guerdon_client.slime import custom_rm
 
 EGG = "How do I boil an egg?"
 GOOD, BAD = "Put it in boiling water for eight minutes, then cool it under the tap.", "Eggs are eggs."
 PROMPTS = [EGG, EGG, "What is the capital of France?", EGG]
 RESPONSES = [GOOD, BAD, "The capital of France is Paris.", GOOD]
-MEMBERS = {"a", "b", "c", "d", "e"}
+MEMBERS = {f"heads.{letter}" for letter in "abcde"}
 
 
 def asked(text):
@@ -33,6 +35,13 @@ def asked(text):
 
 def answered(text):
     return [{"role": "assistant", "content": text}]
+
+
+@pytest.fixture(autouse=True)
+async def closed(demonstration):
+    """What adapters keep open for a training run is closed after each test, on the test's own loop."""
+    yield
+    await asynchronous(Place(demonstration.url, "default")).close()
 
 
 @pytest.fixture(scope="module")

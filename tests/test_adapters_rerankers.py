@@ -2,6 +2,7 @@
 
 import pytest
 from langchain_core.documents import Document
+from llama_index.core import Settings
 from llama_index.core.llms import MockLLM
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode, get_response_synthesizer
@@ -49,8 +50,10 @@ async def test_llama_index(demonstration, ranking):
         reranker.postprocess_nodes(nodes)
 
 
-def test_llama_index_in_a_query_engine(demonstration):
+def test_llama_index_in_a_query_engine(demonstration, monkeypatch):
     """What a retriever found reaches the answer in the order of its rewards."""
+
+    monkeypatch.setattr(Settings, "_llm", MockLLM())  # which it looks for, and has no use for here
 
     class Found(BaseRetriever):
         def _retrieve(self, query_bundle):

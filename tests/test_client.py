@@ -3,8 +3,10 @@
 import asyncio
 import hashlib
 import os
+import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from guerdon_client import (
 )
 from running import serving
 
+README = Path(__file__).parents[1] / "clients" / "README.md"
 PROMPT = "How do I bake bread?"
 TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "?"}]
 LIMITS = {"max_inputs": 7, "max_responses": 5}
@@ -140,6 +143,16 @@ def test_a_bad_input_is_a_value_where_that_is_asked_for(service):
         assert spared.by_response(2) == [spared[0], None]
         with pytest.raises(UnknownModel, match="known: "):
             client.score_many(asked, model="nobody", errors="return")
+
+
+def test_the_clients_readme_runs(demonstration):
+    """Each block, as it stands."""
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        names = {}
+        exec(block.replace("http://127.0.0.1:8000", demonstration.url), names)
+        assert names.get("failed", []) == []
 
 
 def test_nothing_asked_is_nothing_answered(service):

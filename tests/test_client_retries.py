@@ -1,6 +1,7 @@
 """When the client asks again, and how it looks from the other side of a socket."""
 
 import asyncio
+import pickle
 import threading
 from datetime import UTC, datetime
 
@@ -195,3 +196,10 @@ async def test_the_asynchronous_client_asks_again_as_the_other_does():
             assert list(await client.score("p", ["r"])) == [1.5]
         assert len(server.asked) == 4
         assert len({(asked.headers["x-request-id"], asked.port) for asked in server.asked}) == 1
+
+
+def test_an_error_survives_the_way_between_processes():
+    """Ray pickles what a worker raises: class, code, field and the rest arrive."""
+    sent = of_code("overloaded", "no", status=503, field="inputs", retry_after_s=2.0)
+    arrived = pickle.loads(pickle.dumps(sent))
+    assert (type(arrived), str(arrived), vars(arrived)) == (Busy, str(sent), vars(sent))

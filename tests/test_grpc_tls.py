@@ -1,35 +1,16 @@
 """gRPC over TLS: who is let in, and what is said of files that will not do."""
 
-import subprocess
-
 import grpc
 import pytest
 import yaml
 
+from certificates import certificate
 from guerdon.config.load import load
 from guerdon.domain.errors import NotServable
 from guerdon.wiring import plan
 from guerdon_client.stubs.guerdon.v1.requests_pb2 import ListModelsRequest
 from guerdon_client.stubs.guerdon.v1.reward_service_pb2_grpc import RewardServiceStub
 from running import serving
-
-
-def openssl(*arguments):
-    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=60)
-
-
-def certificate(folder, name, authority=None):
-    """A key and a certificate for 127.0.0.1, signed by the authority, else an authority's own."""
-    key, request, made = (folder / f"{name}{suffix}" for suffix in ("-key.pem", ".csr", ".pem"))
-    new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key)
-    if authority is None:
-        openssl(*new, "-x509", "-days", "2", "-subj", f"/CN={name}", "-out", made)
-        return
-    openssl(*new, "-subj", f"/CN={name}", "-out", request)
-    names = folder / "names.txt"
-    names.write_text("subjectAltName=IP:127.0.0.1\n")
-    signer = ("-CA", folder / f"{authority}.pem", "-CAkey", folder / f"{authority}-key.pem", "-CAcreateserial")
-    openssl("x509", "-req", "-in", request, *signer, "-days", "2", "-extfile", names, "-out", made)
 
 
 @pytest.fixture(scope="module")

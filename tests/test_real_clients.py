@@ -62,11 +62,12 @@ def chatml(prompt, response):
 
 
 def test_cohere_reranks(service):
-    """Version 2 has scores between 0 and 1, version 1 is the native route: raw rewards, documents beside them."""
+    """Version 2 has scores between 0 and 1; version 1 is the native route: raw rewards, documents beside them."""
     got = run("cohere_rerank", service.url, model="default", prompt=PROMPT, responses=RESPONSES)
     raw = rewards(service, *RESPONSES, prompt=PROMPT)
     assert flat(got["v2"]) == close(flat(ranking(sigmoid(raw))[:2]))
     assert got["v2_version"] == "2"
+    assert "no such model" in got["refusal"]
     assert got["v1"] == ranking(raw)
     assert got["v1_documents"] == [RESPONSES[index] for index, _ in ranking(raw)]
 
@@ -96,6 +97,7 @@ def test_openai_reads_rewards(service):
     [alone] = rewards(service, RESPONSES[0], prompt=PROMPT)
     assert got["embedding_float"] == [near(alone)]
     assert got["embedding_base64"] == [near(alone)]
+    assert "no such model" in got["refusal"]
     assert set(got["models"]) == {"default", "aspects.LABEL_0", "aspects.LABEL_1", "aspects.LABEL_2"}
     several = run("openai_sdk", service.url, model="aspects", messages=MESSAGES, text=text)
     heads = {
@@ -115,6 +117,7 @@ def test_triton_infers(service):
     assert got["server"]["name"] == "guerdon"
     assert got["model"]["name"] == "default"
     assert [tensor["name"] for tensor in got["model"]["inputs"] + got["model"]["outputs"]] == ["sentences", "rewards"]
+    assert "no such model" in got["refusal"]
     assert (got["shape"], got["id"]) == ([3, 1], "one")
     assert got["rewards"] == near(rewards(service, *RESPONSES, prompt=PROMPT))
 

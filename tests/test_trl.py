@@ -3,6 +3,7 @@
 from statistics import fmean
 
 import pytest
+import torch
 
 from easy_rewards import build_easy_reward_model, build_policy, wanted_ids
 from guerdon_client import Client, trl
@@ -14,9 +15,16 @@ QUESTIONS = ["Say something.", "How are you?", "What is the weather like?", "Tel
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    """The service, with a reward model that is easily pleased."""
-    folder = build_easy_reward_model(tmp_path_factory.mktemp("easy"))
-    config = {"scorers": {"easy": {"kind": "reward_model", "model": str(folder), "threads": 1}}}
+    """The service, with a reward model that is easily pleased, and an ensemble of it and itself."""
+    scorer = {
+        "kind": "reward_model",
+        "model": str(build_easy_reward_model(tmp_path_factory.mktemp("easy"))),
+        "threads": 1,
+    }
+    config = {
+        "scorers": {"easy": scorer, "again": scorer},
+        "ensembles": {"default": {"members": ["easy", "again"], "calibration": "none"}},
+    }
     with serving(config, tmp_path_factory.mktemp("trl")) as running:
         yield running
 
@@ -33,21 +41,32 @@ def test_the_objective_is_what_it_is_said_to_be(service):
     assert none < some < all_of_it
 
 
+@pytest.fixture
+def one_thread():
+    """Tiny matrices are the faster for it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 # What the trainer and its libraries warn of is not about us.
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("conversational", [False, True], ids=["plain", "conversational"])
 def test_a_policy_learns_what_the_service_rewards(service, policy, conversational, tmp_path):
-    """Over thirty steps the mean reward rises further than chance takes it: ten times the spread of the first five."""
-    means = trained(service, policy, conversational, tmp_path)
+    """Over thirty steps the mean reward rises several times further than chance moved it in the first five."""
+    logged = trained(service, policy, conversational, tmp_path)
+    means = [entry["rewards/easy/mean"] for entry in logged]
     assert len(means) == STEPS
     first, last = means[:5], means[-5:]
-    spread = max(first) - min(first)
-    print(f"\nmean reward {fmean(first):.3f} -> {fmean(last):.3f}, spread of the first {spread:.3f}")
-    assert fmean(last) - fmean(first) > max(0.2, 3 * spread)
+    assert fmean(last) - fmean(first) > max(0.2, 5 * (max(first) - min(first)))
+    assert [entry["easy/std"] for entry in logged] == [0.0] * STEPS
+    assert [entry["easy/again"] for entry in logged] == pytest.approx(means, abs=1e-5)
 
 
 def trained(service, policy, conversational, folder):
-    """The mean reward of each step, as the trainer logs it."""
+    """What the trainer logs of each step."""
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import GRPOConfig, GRPOTrainer
@@ -63,13 +82,13 @@ def trained(service, policy, conversational, folder):
     trainer = GRPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(policy),
         processing_class=AutoTokenizer.from_pretrained(policy),
-        reward_funcs=trl.reward_func(service.url, model="easy", name="easy"),
+        reward_funcs=trl.reward_func(service.url, name="easy"),
         args=settings,
         train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in prompts] * 8),
     )
     trainer.train()
     assert service.metric("guerdon_requests_total", endpoint="/v1/score") - before >= STEPS
-    return [entry["rewards/easy/mean"] for entry in trainer.state.log_history if "rewards/easy/mean" in entry]
+    return [entry for entry in trainer.state.log_history if "rewards/easy/mean" in entry]
 
 
 def test_the_wish_is_neither_common_nor_rare(policy):

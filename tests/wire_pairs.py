@@ -2,8 +2,8 @@
 
 `scored` is what the native route is asked, for the rewards in order. In a request, ``"$ids[0]"`` stands for the token
 ids of its first conversation. In an answer, ``"$reward[0]"`` stands for its first reward, ``"$sigmoid[0]"`` for the
-sigmoid of that, ``"$base64[0]"`` for the bytes of its float32, and ``"$string"``, ``"$int"``, ``"$number"`` for any such
-value; ``{"$sorted_by": key, "$of": [...]}`` for a list with the highest `key` first; and where an object holds
+sigmoid of that, ``"$base64[0]"`` for the bytes of its float32, and ``"$string"``, ``"$int"``, ``"$number"`` for any
+such value; ``{"$sorted_by": key, "$of": [...]}`` for a list with the highest `key` first; and where an object holds
 ``"$more"``, there may be keys in it that the file does not name. Without an `answer`, only the status counts.
 """
 

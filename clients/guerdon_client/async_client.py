@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
@@ -13,26 +13,14 @@ from guerdon_client.calls import Calls, OnError, Part, Scoring
 from guerdon_client.chunks import Progress
 from guerdon_client.copies import first_answer_async
 from guerdon_client.errors import GuerdonError
-from guerdon_client.http_wire import AsyncHttpWire
-from guerdon_client.requests import Json, Prompt, RankOptions, Request, Response, ScoreOptions, one_input, present
+from guerdon_client.requests import Json, Prompt, RankOptions, Response, ScoreOptions, one_input, present
 from guerdon_client.results import Comparison, ModelCard, RerankResult, ScoreBatch, ScoreResult
 from guerdon_client.retries import Retries
 from guerdon_client.steps import Ask, Outcome, Patience, Steps
+from guerdon_client.wires import async_wire
 
 T = TypeVar("T")
 DEFAULT = Retries()
-
-
-class AsyncWire(Protocol):
-    """What carries requests."""
-
-    async def ask(self, request: Request, timeout_s: float) -> Outcome:
-        """What came of one request."""
-        ...
-
-    async def close(self) -> None:
-        """Close the connections."""
-        ...
 
 
 class AsyncClient:
@@ -47,9 +35,10 @@ class AsyncClient:
         retries: Retries = DEFAULT,
         hedge_after_s: float | None = None,
         in_flight: int = 8,
+        ca_file: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._wire: AsyncWire = AsyncHttpWire(url, api_key=api_key, transport=transport)
+        self._wire = async_wire(url, api_key=api_key, ca_file=ca_file, transport=transport)
         self._patience = Patience(timeout_s=timeout_s, retries=retries, now=time.monotonic, draw=random.random)
         self._calls = Calls(self._patience)
         self._hedge_after_s, self._in_flight = hedge_after_s, in_flight

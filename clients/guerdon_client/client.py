@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
@@ -13,34 +13,23 @@ from guerdon_client.calls import Calls, OnError, Part, Scoring
 from guerdon_client.chunks import Progress
 from guerdon_client.copies import first_answer
 from guerdon_client.errors import GuerdonError
-from guerdon_client.http_wire import HttpWire
-from guerdon_client.requests import Json, Prompt, RankOptions, Request, Response, ScoreOptions, one_input, present
+from guerdon_client.requests import Json, Prompt, RankOptions, Response, ScoreOptions, one_input, present
 from guerdon_client.results import Comparison, ModelCard, RerankResult, ScoreBatch, ScoreResult
 from guerdon_client.retries import Retries
 from guerdon_client.steps import Ask, Outcome, Patience, Steps
+from guerdon_client.wires import wire
 
 T = TypeVar("T")
 DEFAULT = Retries()
 
 
-class Wire(Protocol):
-    """What carries requests."""
-
-    def ask(self, request: Request, timeout_s: float) -> Outcome:
-        """What came of one request."""
-        ...
-
-    def close(self) -> None:
-        """Close the connections."""
-        ...
-
-
 class Client:
-    """One service, over HTTP. Safe to use from several threads.
+    """One service, over HTTP, or over gRPC (``grpc://`` and ``grpcs://``). Safe to use from several threads.
 
     A request and its retries have ``timeout_s`` together, and the service is told to stop by then; a call of many
     inputs is several requests, ``in_flight`` at a time. ``api_key`` is for a service that lets in only those who show
-    one. With ``hedge_after_s``, a request that is not answered by then is sent a second time.
+    one. With ``hedge_after_s``, a request that is not answered by then is sent a second time. ``ca_file`` holds the
+    certificates to trust, where the service's is not signed by a public authority.
     """
 
     def __init__(
@@ -52,9 +41,10 @@ class Client:
         retries: Retries = DEFAULT,
         hedge_after_s: float | None = None,
         in_flight: int = 8,
+        ca_file: str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._wire: Wire = HttpWire(url, api_key=api_key, transport=transport)
+        self._wire = wire(url, api_key=api_key, ca_file=ca_file, transport=transport)
         self._patience = Patience(timeout_s=timeout_s, retries=retries, now=time.monotonic, draw=random.random)
         self._calls = Calls(self._patience)
         self._hedge_after_s, self._in_flight = hedge_after_s, in_flight

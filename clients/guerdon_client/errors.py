@@ -1,6 +1,7 @@
 """What a service says when it gives no reward."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 
@@ -23,6 +24,11 @@ class GuerdonError(Exception):
         super().__init__(f"{code}: {message}")
         self.code, self.message, self.status, self.field = code, message, status, field
         self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Whole, as trainers hand errors from one process to another."""
+        rebuilt = partial(type(self), status=self.status, field=self.field, retry_after_s=self.retry_after_s)
+        return rebuilt, (self.code, self.message)
 
 
 class Unreachable(GuerdonError):

@@ -1,5 +1,6 @@
 """Carries requests over HTTP."""
 
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,8 +24,12 @@ GRACE_S = 1.0
 class HttpWire:
     """Connections to one service, which are used again. Safe to use from several threads."""
 
-    def __init__(self, url: str, *, api_key: str | None, transport: httpx.BaseTransport | None) -> None:
-        self._http = httpx.Client(base_url=url, headers=_key(api_key), transport=transport, limits=LIMITS)
+    def __init__(
+        self, url: str, *, api_key: str | None, ca_file: str | None, transport: httpx.BaseTransport | None
+    ) -> None:
+        self._http = httpx.Client(
+            base_url=url, headers=_key(api_key), verify=_trusted(ca_file), transport=transport, limits=LIMITS
+        )
 
     def ask(self, request: Request, timeout_s: float) -> Outcome:
         """What came of one request. Raises Refused where it cannot be sent at all."""
@@ -42,8 +47,12 @@ class HttpWire:
 class AsyncHttpWire:
     """The same for one event loop."""
 
-    def __init__(self, url: str, *, api_key: str | None, transport: httpx.AsyncBaseTransport | None) -> None:
-        self._http = httpx.AsyncClient(base_url=url, headers=_key(api_key), transport=transport, limits=LIMITS)
+    def __init__(
+        self, url: str, *, api_key: str | None, ca_file: str | None, transport: httpx.AsyncBaseTransport | None
+    ) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=url, headers=_key(api_key), verify=_trusted(ca_file), transport=transport, limits=LIMITS
+        )
 
     async def ask(self, request: Request, timeout_s: float) -> Outcome:
         """What came of one request. Raises Refused where it cannot be sent at all."""
@@ -60,6 +69,10 @@ class AsyncHttpWire:
 
 def _key(api_key: str | None) -> dict[str, str]:
     return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+
+
+def _trusted(ca_file: str | None) -> ssl.SSLContext | bool:
+    return True if ca_file is None else ssl.create_default_context(cafile=ca_file)
 
 
 def _sent(request: Request, timeout_s: float) -> dict[str, Any]:

@@ -5,15 +5,16 @@ from typing import Any
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
-from pydantic import PrivateAttr, SecretStr
+from pydantic import SecretStr
 
 from guerdon_client.client import Client
-from guerdon_client.per_loop import PerLoop
+from guerdon_client.environment import Place
 from guerdon_client.requests import present
 from guerdon_client.results import RerankResult
+from guerdon_client.shared import waiting
 
 
-class GuerdonRerank(BaseDocumentCompressor):
+class GuerdonRerank(BaseDocumentCompressor):  # type: ignore[misc]  # mypy does not look into LangChain
     """Documents by their reward as responses to the query, best first; ``top_n`` of them, or all.
 
     Each comes as a copy, with ``relevance_score`` (the raw reward) in its metadata, and an ensemble's ``std``.
@@ -25,14 +26,6 @@ class GuerdonRerank(BaseDocumentCompressor):
     api_key: SecretStr | None = None
     timeout_s: float = 60.0
     aggregation: Mapping[str, Any] | None = None
-    _client: Client = PrivateAttr()
-    _clients: PerLoop = PrivateAttr()
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Connects when first asked."""
-        key = None if self.api_key is None else self.api_key.get_secret_value()
-        self._client = Client(self.url, api_key=key, timeout_s=self.timeout_s)
-        self._clients = PerLoop(self.url, api_key=key, timeout_s=self.timeout_s)
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -40,16 +33,11 @@ class GuerdonRerank(BaseDocumentCompressor):
         """The best documents. Raises GuerdonError."""
         if not documents:
             return []
-        return _ranked(documents, self._client.rerank(query, _texts(documents), **self._options()))
+        return _ranked(documents, self._client().rerank(query, _texts(documents), **self._options()))
 
-    async def acompress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
-    ) -> Sequence[Document]:
-        """The same without a thread."""
-        if not documents:
-            return []
-        client = self._clients.client()
-        return _ranked(documents, await client.rerank(query, _texts(documents), **self._options()))
+    def _client(self) -> Client:
+        key = None if self.api_key is None else self.api_key.get_secret_value()
+        return waiting(Place(self.url, self.model, key), self.timeout_s)
 
     def _options(self) -> dict[str, Any]:
         return {"model": self.model} | present({"top_n": self.top_n, "aggregation": self.aggregation})

@@ -5,16 +5,17 @@ from typing import Any
 
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
-from pydantic import PrivateAttr, SecretStr
+from pydantic import SecretStr
 
 from guerdon_client.client import Client
+from guerdon_client.environment import Place
 from guerdon_client.errors import Refused
-from guerdon_client.per_loop import PerLoop
 from guerdon_client.requests import present
 from guerdon_client.results import RerankResult
+from guerdon_client.shared import waiting
 
 
-class GuerdonRerank(BaseNodePostprocessor):
+class GuerdonRerank(BaseNodePostprocessor):  # type: ignore[misc]  # mypy does not look into LlamaIndex
     """Nodes by their reward as responses to the query, best first; ``top_n`` of them, or all.
 
     Their scores become the raw rewards. What LlamaIndex would embed of a node is what is scored.
@@ -26,14 +27,6 @@ class GuerdonRerank(BaseNodePostprocessor):
     api_key: SecretStr | None = None
     timeout_s: float = 60.0
     aggregation: Mapping[str, Any] | None = None
-    _client: Client = PrivateAttr()
-    _clients: PerLoop = PrivateAttr()
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Connects when first asked."""
-        key = None if self.api_key is None else self.api_key.get_secret_value()
-        self._client = Client(self.url, api_key=key, timeout_s=self.timeout_s)
-        self._clients = PerLoop(self.url, api_key=key, timeout_s=self.timeout_s)
 
     @classmethod
     def class_name(cls) -> str:
@@ -45,15 +38,11 @@ class GuerdonRerank(BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         if not nodes:
             return []
-        return _ranked(nodes, self._client.rerank(_query(query_bundle), _texts(nodes), **self._options()))
+        return _ranked(nodes, self._client().rerank(_query(query_bundle), _texts(nodes), **self._options()))
 
-    async def _apostprocess_nodes(
-        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
-    ) -> list[NodeWithScore]:
-        if not nodes:
-            return []
-        client = self._clients.client()
-        return _ranked(nodes, await client.rerank(_query(query_bundle), _texts(nodes), **self._options()))
+    def _client(self) -> Client:
+        key = None if self.api_key is None else self.api_key.get_secret_value()
+        return waiting(Place(self.url, self.model, key), self.timeout_s)
 
     def _options(self) -> dict[str, Any]:
         return {"model": self.model} | present({"top_n": self.top_n, "aggregation": self.aggregation})
@@ -62,7 +51,8 @@ class GuerdonRerank(BaseNodePostprocessor):
 def _query(bundle: QueryBundle | None) -> str:
     if bundle is None:
         raise Refused("invalid", "a query is needed: query_str or query_bundle", field="query_bundle")
-    return bundle.query_str
+    query: str = bundle.query_str
+    return query
 
 
 def _texts(nodes: Sequence[NodeWithScore]) -> list[str]:

@@ -1,23 +1,13 @@
 """Rewards for ms-swift: classes for its table of reward functions."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from guerdon_client.async_client import AsyncClient
 from guerdon_client.environment import place
 from guerdon_client.groups import grouped, rows
-from guerdon_client.per_loop import shared
 from guerdon_client.requests import Json, Messages, present
-
-
-class Orm(Protocol):
-    """What ms-swift makes of an entry of its table, and calls."""
-
-    def __init__(self, args: Any = None, **_: Any) -> None: ...
-
-    def __call__(self, completions: Sequence[str], **columns: Any) -> Any:
-        """A reward for each completion."""
-        ...
+from guerdon_client.shared import waiting
 
 
 def orm(
@@ -28,17 +18,17 @@ def orm(
     aggregation: Mapping[str, Any] | None = None,
     api_key: str | None = None,
     sync: bool = False,
-) -> type[Orm]:
+) -> type:
     """A class for ``orms``, whose rewards are logged under ``name``. ``sync=True`` for one that is no coroutine."""
     where = place(url, model, api_key)
-    options = {"model": where.model} | present({"aggregation": aggregation})
+    options: dict[str, Any] = {"model": where.model} | present({"aggregation": aggregation})
 
     class Waiting:
         def __init__(self, args: Any = None, **_: Any) -> None: ...
 
         def __call__(self, completions: Sequence[str], *, messages: Sequence[Messages], **_: Any) -> list[float | None]:
             inputs = _inputs(completions, messages)
-            return rows(inputs, shared(where.url, where.api_key).score_many(inputs, **options))
+            return rows(inputs, waiting(where).score_many(inputs, **options))
 
     class Asynchronous:
         def __init__(self, args: Any = None, **_: Any) -> None: ...
@@ -51,7 +41,7 @@ def orm(
             async with AsyncClient(where.url, api_key=where.api_key) as client:
                 return rows(inputs, await client.score_many(inputs, **options))
 
-    chosen: type[Orm] = Waiting if sync else Asynchronous
+    chosen: type = Waiting if sync else Asynchronous
     chosen.__name__ = chosen.__qualname__ = name
     return chosen
 

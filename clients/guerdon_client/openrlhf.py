@@ -5,8 +5,8 @@ from typing import Any
 from urllib.parse import quote
 
 from guerdon_client.environment import Place, place
-from guerdon_client.per_loop import shared
 from guerdon_client.requests import Json
+from guerdon_client.shared import waiting
 
 RewardFunc = Callable[[Sequence[str], Sequence[str], Sequence[Any]], Json]
 
@@ -29,4 +29,4 @@ def reward_func_of(url: str, *, model: str | None = None, api_key: str | None = 
 def _asked(where: Place, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any]) -> Json:
     body = {"query": list(queries), "prompts": list(prompts), "labels": list(labels)}
     path = f"/get_reward?model={quote(where.model, safe='')}"
-    return shared(where.url, where.api_key).call(path, body)
+    return waiting(where).call(path, body)

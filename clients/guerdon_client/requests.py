@@ -24,6 +24,7 @@ class ClientOptions(TypedDict, total=False):
     retries: Retries
     hedge_after_s: float | None
     in_flight: int
+    ca_file: str | None
 
 
 class RankOptions(TypedDict, total=False):

@@ -8,8 +8,8 @@ from urllib.parse import quote
 from guerdon_client.async_client import AsyncClient
 from guerdon_client.environment import Place, place
 from guerdon_client.groups import Text, disagreement, grouped, rows
-from guerdon_client.per_loop import shared_per_loop
 from guerdon_client.requests import Json
+from guerdon_client.shared import asynchronous
 
 Reward = float | Json
 
@@ -29,7 +29,7 @@ async def custom_rm(args: Any, sample: Sample | Sequence[Sample], **_: Any) -> R
     Prompts that are messages are templated by the service; strings are what slime has templated already.
     """
     where = place()
-    client = shared_per_loop(where.url, where.api_key).client()
+    client = asynchronous(where).client()
     samples = list(sample) if isinstance(sample, Sequence) else [sample]
     if any(isinstance(one.prompt, str) for one in samples):
         told = list(await asyncio.gather(*(_templated(client, where, one) for one in samples)))

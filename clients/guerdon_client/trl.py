@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal, Unpack
 
+from guerdon_client.async_client import AsyncClient
 from guerdon_client.client import Client
 from guerdon_client.environment import place
 from guerdon_client.groups import Text, disagreement, grouped, rows
-from guerdon_client.per_loop import PerLoop
 from guerdon_client.requests import ClientOptions, Json, present
 from guerdon_client.results import ScoreBatch
 
@@ -89,23 +89,25 @@ def reward_func(
         name=name, model=where.model, aggregation=aggregation, columns=columns or {}, on_error=on_error, run=run
     )
     client["api_key"] = where.api_key
-    reward = _sync(asking, Client(where.url, **client)) if sync else _async(asking, PerLoop(where.url, **client))
+    reward = _sync(asking, where.url, client) if sync else _async(asking, where.url, client)
     reward.__name__ = reward.__qualname__ = name
     return reward
 
 
-def _async(asking: Asking, clients: PerLoop) -> AsyncReward:
+def _async(asking: Asking, url: str, options: ClientOptions) -> AsyncReward:
     async def reward(prompts: Sequence[Text], completions: Sequence[Text], **columns: Any) -> Rewards:
         inputs = asking.inputs(prompts, completions, columns)
-        batch = await clients.client().score_many(inputs, **asking.options(columns))
+        async with AsyncClient(url, **options) as client:  # once a step: nothing is gained by keeping connections
+            batch = await client.score_many(inputs, **asking.options(columns))
         return asking.rewards(inputs, batch, columns)
 
     return reward
 
 
-def _sync(asking: Asking, client: Client) -> Reward:
+def _sync(asking: Asking, url: str, options: ClientOptions) -> Reward:
     def reward(prompts: Sequence[Text], completions: Sequence[Text], **columns: Any) -> Rewards:
         inputs = asking.inputs(prompts, completions, columns)
-        return asking.rewards(inputs, client.score_many(inputs, **asking.options(columns)), columns)
+        with Client(url, **options) as client:
+            return asking.rewards(inputs, client.score_many(inputs, **asking.options(columns)), columns)
 
     return reward

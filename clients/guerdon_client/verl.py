@@ -6,9 +6,9 @@ from typing import Any
 from guerdon_client.environment import Place, place
 from guerdon_client.errors import Refused
 from guerdon_client.groups import Text, disagreement, grouped, said
-from guerdon_client.per_loop import shared, shared_per_loop
 from guerdon_client.requests import Json, present
 from guerdon_client.results import ScoreBatch
+from guerdon_client.shared import asynchronous, waiting
 
 PROMPT_KEYS = ("prompt", "messages", "question", "problem")
 """Where in ``extra_info`` the prompt is looked for, unless a key is given."""
@@ -27,8 +27,8 @@ async def compute_score(
     (of ``extra_info``), ``use_ground_truth`` (as the reference). Others are verl's own, and are not used.
     """
     where, inputs, options = _asked(solution_str, ground_truth, extra_info or {}, settings)
-    clients = shared_per_loop(where.url, where.api_key)
-    return _told(inputs, await clients.client().score_many(inputs, model=where.model, detail="members", **options))
+    client = asynchronous(where).client()
+    return _told(inputs, await client.score_many(inputs, model=where.model, detail="members", **options))
 
 
 def compute_score_blocking(
@@ -40,8 +40,7 @@ def compute_score_blocking(
 ) -> dict[str, float]:
     """The same for reward managers that take no coroutine (``remote``)."""
     where, inputs, options = _asked(solution_str, ground_truth, extra_info or {}, settings)
-    client = shared(where.url, where.api_key)
-    return _told(inputs, client.score_many(inputs, model=where.model, detail="members", **options))
+    return _told(inputs, waiting(where).score_many(inputs, model=where.model, detail="members", **options))
 
 
 def _asked(

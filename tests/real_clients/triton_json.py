@@ -11,8 +11,13 @@ sentences = triton.InferInput("sentences", list(texts.shape), "BYTES")
 sentences.set_data_from_numpy(texts, binary_data=False)
 rewards = triton.InferRequestedOutput("rewards", binary_data=False)
 answer = client.infer(case["model"], [sentences], outputs=[rewards], request_id="one")
+try:
+    refusal = client.infer("no-such-model", [sentences], outputs=[rewards])
+except triton.InferenceServerException as error:
+    refusal = error.message()
 tell(
     {
+        "refusal": refusal,
         "live": client.is_server_live(),
         "ready": client.is_server_ready(),
         "model_ready": client.is_model_ready(case["model"]),
