@@ -20,7 +20,15 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from guerdon.domain.compatible import CompatibleSettings
 from guerdon.domain.grpc_settings import GrpcSettings
+from guerdon.domain.limits import Limits
+from guerdon.domain.ports import ignore
+from guerdon.gateway import Gateway
+from guerdon.telemetry import Metrics
+from guerdon.transport.dialect import Desk
+from guerdon.transport.grpc_server import GrpcServer
+from guerdon.transport.native import NativeApi
 from guerdon_client.stubs.guerdon.v1.requests_pb2 import ListModelsRequest, ScoreRequest
 from guerdon_client.stubs.guerdon.v1.reward_service_pb2 import ScoreStreamRequest
 from guerdon_client.stubs.guerdon.v1.reward_service_pb2_grpc import RewardServiceStub
@@ -416,6 +424,27 @@ def test_models_are_listed_as_over_http(service, stub):
     listed = json_of(stub.ListModels(ListModelsRequest(), timeout=10))
     cards = [without_empty({**card, "created": 0}) for card in service.get("/v1/models").json()["data"]]
     assert [without_empty({**card, "created": 0}) for card in listed["data"]] == cards
+
+
+async def test_while_models_load_they_are_listed_and_nothing_is_scored():
+    """As over HTTP: UNAVAILABLE with the time to come back, NOT_SERVING, and the list all the same."""
+    gateway, limits = Gateway({}, {}, record=ignore), Limits()
+    desk = Desk(gateway, limits, CompatibleSettings(), NativeApi(gateway, limits))
+    server = GrpcServer(
+        desk, GrpcSettings(), None, tenants={}, started=lambda: False, unready=lambda: True, requests=Metrics([], {})
+    )
+    port = server.bind("127.0.0.1", 0)
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = RewardServiceStub(channel)
+        assert (await stub.ListModels(ListModelsRequest(), timeout=10)).object == "list"
+        with pytest.raises(grpc.RpcError) as refused:
+            await stub.Score(asking("early"), timeout=10)
+        health = await HealthStub(channel).Check(HealthCheckRequest(), timeout=10)
+    await server.stop(1)
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert details(refused.value)[RetryInfo].retry_delay.seconds == 2
+    assert health.status == HealthCheckResponse.NOT_SERVING
 
 
 def test_the_call_that_is_documented_runs(service):

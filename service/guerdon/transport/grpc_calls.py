@@ -50,12 +50,14 @@ class Front:
     started: Callable[[], bool]
     requests: Requests
 
-    def single(self, method: str, work: Work[Given, Answer]) -> Callable[[Given, Context], Awaitable[Answer]]:
-        """A call with one answer."""
+    def single(
+        self, method: str, work: Work[Given, Answer], *, loaded: bool = True
+    ) -> Callable[[Given, Context], Awaitable[Answer]]:
+        """A call with one answer; unless ``loaded``, it is answered while models load, too."""
 
         async def serve(given: Given, context: Context) -> Answer:
             call = Call(request_id(_shown(context, "x-request-id")))
-            answer = await self.answered(method, call, given, work, context)
+            answer = await self.answered(method, call, given, work, context, loaded=loaded)
             if isinstance(answer, ServiceError):
                 await refuse(context, answer, _told(call))
             context.set_trailing_metadata(_told(call))
@@ -78,14 +80,15 @@ class Front:
         return serve
 
     async def answered(
-        self, method: str, call: Call, given: Given, work: Work[Given, Answer], context: Context
-    ) -> Answer | ServiceError:
+        self, method: str, call: Call, given: Given, work: Work[Given, Answer], context: Context,
+        *, loaded: bool = True,
+    ) -> Answer | ServiceError:  # fmt: skip
         """The answer, or the error in its place; timed, and counted once however it ends."""
         status, started = 200, time.perf_counter()
         self.requests.arrived()
         with trace.traced() as timings:
             try:
-                self.admit(call, context)
+                self.admit(call, context, loaded=loaded)
                 return await work(call, given)
             except ServiceError as error:
                 status = STATUS[type(error)].http
@@ -102,7 +105,7 @@ class Front:
                 seconds = time.perf_counter() - started
                 self.requests.request(method, call.model, status, seconds, timings.seconds, protocol="grpc")
 
-    def admit(self, call: Call, context: Context) -> None:
+    def admit(self, call: Call, context: Context, *, loaded: bool = True) -> None:
         """Fill in for whom the call is, and until when. Raises before any work where it cannot be answered."""
         tenant = DEFAULT_TENANT
         if self.tenants:
@@ -110,7 +113,7 @@ class Front:
             if known is None:
                 raise Unauthorized("a valid key is needed: authorization: Bearer KEY", field="authorization")
             tenant = known
-        if not self.started():
+        if loaded and not self.started():
             raise Unavailable("the models are loading", retry_after_s=2.0)
         remaining_s: float | None = context.time_remaining()
         timeout_s = self.limits.timeout_s if remaining_s is None else min(remaining_s, self.limits.timeout_s)

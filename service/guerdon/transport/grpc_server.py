@@ -85,8 +85,9 @@ REWARDS = "guerdon.v1.RewardService"
 
 
 def _rewards(front: Front, native: NativeCalls, streams: ScoreStreams) -> grpc.GenericRpcHandler:
-    single = {"Score": native.score, "Rerank": native.rerank, "Compare": native.compare, "ListModels": native.models}
+    single = {"Score": native.score, "Rerank": native.rerank, "Compare": native.compare}
     handlers = {name: _unary(front.single(f"/{REWARDS}/{name}", work)) for name, work in single.items()}
+    handlers["ListModels"] = _unary(front.single(f"/{REWARDS}/ListModels", native.models, loaded=False))
     handlers["ScoreStream"] = grpc.stream_stream_rpc_method_handler(streams.serve, response_serializer=_sent)
     return grpc.method_handlers_generic_handler(REWARDS, handlers)
 
@@ -104,7 +105,7 @@ def _tei(front: Front, tei: TeiCalls) -> Sequence[grpc.GenericRpcHandler]:
         "Rerank": _unary(front.single("/tei.v1.Rerank/Rerank", tei.rerank)),
         "RerankStream": grpc.stream_unary_rpc_method_handler(stream, response_serializer=_sent),
     }
-    info = {"Info": _unary(front.single("/tei.v1.Info/Info", tei.info))}
+    info = {"Info": _unary(front.single("/tei.v1.Info/Info", tei.info, loaded=False))}
     services = {"tei.v1.Info": info, "tei.v1.Predict": predict, "tei.v1.Rerank": rerank}
     return [grpc.method_handlers_generic_handler(name, handlers) for name, handlers in services.items()]
 
