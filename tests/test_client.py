@@ -8,6 +8,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -178,6 +179,25 @@ async def test_a_call_that_is_retried_after_a_timeout_is_computed_once(service):
         answer = await asking
     assert answer["usage"]["tokens_computed"] > 0
     assert service.metric("guerdon_tokens_total") - before == answer["usage"]["tokens"]
+
+
+async def test_a_trainer_that_hangs_up_and_asks_again_is_computed_for_once(service):
+    """Trainers close the connection when their time runs out. What the model had begun is theirs when they ask again."""
+    body = {"model": "one", "inputs": [{"prompt": PROMPT, "responses": ["asked again over a new connection"]}]}
+    children = service.child_pids()
+    before, gone = service.metric("guerdon_tokens_total"), service.metric("guerdon_requests_total", code="499")
+    signalled(children, signal.SIGSTOP)
+    try:
+        for attempt in range(1, 3):
+            with pytest.raises(httpx.ReadTimeout):
+                await asyncio.to_thread(httpx.post, f"{service.url}/v1/score", json=body, timeout=0.5)
+            async with asyncio.timeout(8):
+                while service.metric("guerdon_requests_total", code="499") < gone + attempt:
+                    await asyncio.sleep(0.05)
+    finally:
+        signalled(children, signal.SIGCONT)
+    answer = await asyncio.to_thread(service.post, "/v1/score", body)
+    assert service.metric("guerdon_tokens_total") - before == answer.json()["usage"]["tokens"]
 
 
 def coalesced(service):

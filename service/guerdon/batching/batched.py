@@ -8,6 +8,7 @@ from guerdon.batching.budget import BatchSettings
 from guerdon.batching.queue import Entry, Queue
 from guerdon.domain import trace
 from guerdon.domain.errors import (
+    Cancelled,
     DeadlineExceeded,
     EngineFailed,
     NotServable,
@@ -17,6 +18,7 @@ from guerdon.domain.errors import (
     WorkerLost,
 )
 from guerdon.domain.events import BatchDone, Bisected, Dropped, MemorySplit, QueueChanged, Refused
+from guerdon.domain.interest import while_wanted
 from guerdon.domain.ports import Record
 from guerdon.domain.queries import Answer, Query
 from guerdon.workers.worker import Batch, Worker, WorkerDied
@@ -82,7 +84,8 @@ class Batched:
         late = False
         try:
             if waiters:
-                await asyncio.wait(waiters, timeout=max(deadline - loop.time(), 0))
+                with while_wanted(lambda: self._give_up(entries, waiters)):
+                    await asyncio.wait(waiters, timeout=max(deadline - loop.time(), 0))
             late = True
         finally:
             self._withdraw(entries, waiters, late=late)
@@ -108,6 +111,18 @@ class Batched:
             return MIN_RETRY_AFTER_S
         rate = self._tokens_per_s * max(1, sum(worker.up for worker in self._workers))
         return min(max(MIN_RETRY_AFTER_S, self._queue.tokens / rate), MAX_RETRY_AFTER_S)
+
+    def _give_up(self, entries: Sequence[Entry], waiters: Sequence["asyncio.Future[Answer]"]) -> bool:
+        """Leave only what a worker has begun; whether there is such."""
+        begun = [entry.started is not None for entry in entries]
+        queued = [index for index, is_begun in enumerate(begun) if not is_begun]
+        for index in queued:
+            if not waiters[index].done():
+                waiters[index].set_result(Cancelled("the caller went away"))
+        if dropped := sum(self._queue.withdraw(entries[index]) for index in queued):
+            self._record(Dropped(self.name, "disconnect", dropped))
+            self._changed()
+        return any(is_begun and not waiter.done() for is_begun, waiter in zip(begun, waiters, strict=True))
 
     def _withdraw(self, entries: Sequence[Entry], waiters: Sequence["asyncio.Future[Answer]"], *, late: bool) -> None:
         """Leave nothing in the queue that nobody waits for."""

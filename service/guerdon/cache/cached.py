@@ -9,8 +9,9 @@ from guerdon.cache.memory import MemoryStore
 from guerdon.cache.redis_store import RedisStore, Shelf
 from guerdon.domain import caller, trace
 from guerdon.domain.caller import Caller
-from guerdon.domain.errors import DeadlineExceeded, ServiceError
+from guerdon.domain.errors import Cancelled, DeadlineExceeded, ServiceError
 from guerdon.domain.events import CacheLooked, StoreAwaited
+from guerdon.domain.interest import Interest
 from guerdon.domain.ports import Record, Stage
 from guerdon.domain.samples import Sample
 from guerdon.domain.scores import Outcome, Score
@@ -28,13 +29,14 @@ class _Flight:
     writes: bool
     task: "asyncio.Task[dict[bytes, Outcome]]" = field(init=False)
     callers: int = 0
+    interest: Interest = field(default_factory=Interest)
 
 
 class Cached:
     """Scores by tenant and content. Errors are never stored.
 
-    A caller that hangs up stops a computation only if nobody else waits for it. One whose time runs out does not:
-    what was computed by then is kept, so that its next try gets further.
+    A caller that hangs up stops a computation only if nobody else waits for it, and only what no worker has begun:
+    the rest is kept for its next try. One whose time runs out stops nothing, so that its next try gets further.
     """
 
     def __init__(
@@ -77,7 +79,8 @@ class Cached:
         fresh = {key: sample for key, sample in missing.items() if key not in self._flights}
         if fresh:
             flight = _Flight(asking.writes)
-            flight.task = asyncio.create_task(self._fly(fresh, flight, Shelf(asking.tenant, self._name), deadline))
+            with flight.interest.felt():
+                flight.task = asyncio.create_task(self._fly(fresh, flight, Shelf(asking.tenant, self._name), deadline))
             self._flights |= dict.fromkeys(fresh, flight)
             flight.task.add_done_callback(lambda _: self._land(fresh))
         flights = {self._flights[key] for key in missing}
@@ -91,7 +94,7 @@ class Cached:
             await asyncio.wait(tasks, timeout=max(left_s, 0))
         except asyncio.CancelledError:
             for flight in flights:
-                if flight.callers == 1:
+                if flight.callers == 1 and not flight.interest.lost():
                     flight.task.cancel()
             raise
         finally:
@@ -179,10 +182,11 @@ class Cached:
             del self._flights[key]
 
     def _final(self, landed: dict[bytes, Outcome], deadline: float) -> dict[bytes, Outcome]:
-        """What stands. A flight may have ended by the shorter deadline of the caller that started it: try again."""
+        """What stands. A flight may have ended by the deadline, or the leaving, of who started it: try again."""
         if asyncio.get_running_loop().time() >= deadline - CLOCK_S:
             return landed
-        return {key: outcome for key, outcome in landed.items() if not isinstance(outcome, DeadlineExceeded)}
+        theirs = (DeadlineExceeded, Cancelled)
+        return {key: outcome for key, outcome in landed.items() if not isinstance(outcome, theirs)}
 
     def _looked(self, keys: Sequence[bytes], wanted: dict[bytes, Sample], found: dict[bytes, Outcome]) -> CacheLooked:
         if len(found) == len(wanted):
