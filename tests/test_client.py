@@ -182,7 +182,7 @@ async def test_a_call_that_is_retried_after_a_timeout_is_computed_once(service):
 
 
 async def test_a_trainer_that_hangs_up_and_asks_again_is_computed_for_once(service):
-    """Trainers close the connection when their time runs out. What the model had begun is theirs when they ask again."""
+    """Trainers close the connection when their time runs out. What the model had begun is theirs at the next try."""
     body = {"model": "one", "inputs": [{"prompt": PROMPT, "responses": ["asked again over a new connection"]}]}
     children = service.child_pids()
     before, gone = service.metric("guerdon_tokens_total"), service.metric("guerdon_requests_total", code="499")
