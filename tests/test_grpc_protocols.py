@@ -1,6 +1,7 @@
 """The protocol files: what is generated from them, how they read, and what does without them."""
 
 import filecmp
+import json
 import re
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from running import serving
 
 ROOT = Path(__file__).parents[1]
 PROTOCOLS = ROOT / "clients/proto"
+BUF = Path(sysconfig.get_path("scripts")) / "buf"
 STUBS = ROOT / "clients/guerdon_client/stubs"
 NO_EFFECT = {"max_tokens_per_doc", "max_chunks_per_doc", "rank_fields", "relevant_spans", "priority", "user"}
 
@@ -40,7 +42,7 @@ def test_the_protocols_pass_the_linter(tmp_path):
     """As `make lint` calls it; and that it reads them is seen by what it says of a rule that they break."""
     compiled = tmp_path / "protocols.binpb"
     subprocess.run([sys.executable, str(PROTOCOLS / "generate.py"), str(compiled)], check=True, timeout=60)
-    buf = [str(Path(sysconfig.get_path("scripts")) / "buf"), "lint", str(compiled), "--path=guerdon", "--path=tei"]
+    buf = [str(BUF), "lint", str(compiled), "--path=guerdon", "--path=tei"]
 
     def linted(rules):
         command = [*buf, "--config", rules]
@@ -55,6 +57,23 @@ def test_the_protocols_pass_the_linter(tmp_path):
 def test_make_lints_what_the_test_lints():
     """The folders are the same."""
     assert "--path guerdon --path tei" in (ROOT / "Makefile").read_text()
+
+
+def test_the_page_shows_how_to_ask(checkpoint, tmp_path):
+    """Its two calls, one in Python and one by a tool that knows the service by reflection only, say what HTTP says."""
+    page = (ROOT / "docs/grpc.md").read_text()
+    (python,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (shell,) = re.findall(r"```sh\n(buf curl.*?)```", page, re.DOTALL)
+    config = {"scorers": {"default": {"kind": "reward_model", "model": str(checkpoint("bert"))}}}
+    with serving(config, tmp_path, grpc=True) as service:
+        inputs = [{"prompt": "How do I boil an egg?", "responses": ["Eight minutes."]}]
+        expected = service.post("/v1/score", {"inputs": inputs}).json()["data"][0]["rewards"]
+        names = {}
+        exec(python.replace("127.0.0.1:50051", service.grpc), names)
+        assert list(names["answer"].data[0].rewards) == expected
+        called = shell.replace("127.0.0.1:50051", service.grpc).replace("buf", str(BUF), 1)
+        told = subprocess.run(called, shell=True, capture_output=True, text=True, timeout=60, check=True).stdout
+        assert json.loads(told)["data"][0]["rewards"] == expected
 
 
 @pytest.mark.parametrize(
