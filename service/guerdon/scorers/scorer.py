@@ -40,14 +40,17 @@ def reads_conversations(tokenizer: ModelTokenizer) -> frozenset[str]:
 
 async def prepared(prepare: Callable[[Sample], T], samples: Sequence[Sample]) -> list[T | ServiceError]:
     """Model inputs, one a sample; a sample that cannot be prepared gets its error and spoils no other."""
-    characters = sum(
-        len(sample.reference or "") + sum(len(turn.content) for turn in (*sample.messages, *sample.responses[0]))
-        for sample in samples
-    )
+    characters = sum(map(_characters, samples))
     with trace.timed("tokenize"):
         if characters > INLINE_CHARACTERS:
             return await asyncio.to_thread(_each, prepare, samples)
         return _each(prepare, samples)
+
+
+def _characters(sample: Sample) -> int:
+    templated = 0 if sample.templated is None else len(sample.templated.text)
+    turns = sum(len(turn.content) for turn in (*sample.messages, *sample.responses[0]))
+    return len(sample.reference or "") + templated + turns
 
 
 def _each(prepare: Callable[[Sample], T], samples: Sequence[Sample]) -> list[T | ServiceError]:

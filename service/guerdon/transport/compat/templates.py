@@ -1,7 +1,6 @@
 """Splits text that a chat template has written back into its turns. No I/O."""
 
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from guerdon.domain.samples import Message, Turns, assistant, user
@@ -23,19 +22,17 @@ class _Marked(NamedTuple):
     """A template whose every turn begins with its role: the mark before and after the role, and after the turn."""
 
     name: str
-    turn: re.Pattern[str]
-
-
-def _marked(name: str, before: str, after: str, end: str) -> _Marked:
-    start = f"{re.escape(before)}([A-Za-z_]+){re.escape(after)}"
-    return _Marked(name, re.compile(rf"{start}(.*?)(?:{re.escape(end)}\s*|(?={start})|\Z)", re.DOTALL))
+    before: str
+    after: str
+    end: str
 
 
 _TEMPLATES = (
-    _marked("chatml", "<|im_start|>", "\n", "<|im_end|>"),
-    _marked("llama-3", "<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>"),
-    _marked("gemma", "<start_of_turn>", "\n", "<end_of_turn>"),
+    _Marked("chatml", "<|im_start|>", "\n", "<|im_end|>"),
+    _Marked("llama-3", "<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>"),
+    _Marked("gemma", "<start_of_turn>", "\n", "<end_of_turn>"),
 )
+_MAX_ROLE = 32
 _ROLES = {"model": "assistant"}
 _SYSTEM = re.compile(r"\s*<<SYS>>\n?(.*?)\n?<</SYS>>\s*|\[SYSTEM_PROMPT\](.*?)\[/SYSTEM_PROMPT\]", re.DOTALL)
 
@@ -46,7 +43,7 @@ def split(text: str, prompt: str | None = None) -> Split:
     Text in no known template is a response to ``prompt``, which it may begin with, or else to an empty one.
     """
     for template in _TEMPLATES:
-        turns = tuple(_turns(template, text))
+        turns = _turns(template, text)
         if turns and turns[-1].role == "assistant":
             return Split(template.name, turns[:-1] or user(""), turns[-1:])
     if turns := _instructions(text):
@@ -56,15 +53,50 @@ def split(text: str, prompt: str | None = None) -> Split:
     return Split(UNKNOWN, user(bare(prompt or "")), assistant(bare(text)))
 
 
-def _turns(template: _Marked, text: str) -> Iterator[Message]:
+def _turns(template: _Marked, text: str) -> Turns:
     """Of a text that consists of such turns and nothing else; none otherwise."""
     at = start.end() if (start := _START.match(text)) else 0
+    begins, ends = _Places(text, template.before), _Places(text, template.end)
     found = []
-    while at < len(text) and (turn := template.turn.match(text, at)) and turn.end() > at:
-        found.append(Message(_ROLES.get(turn[1], turn[1]), bare(turn[2])))
-        at = turn.end()
-    if not bare(text[at:]).strip():
-        yield from found
+    while (role := _role(template, text, at)) is not None:
+        begin = at + len(template.before) + len(role) + len(template.after)
+        end, following = ends.since(begin), begins.since(begin)
+        while following < end and _role(template, text, following) is None:
+            following = begins.since(following + 1)
+        at = min(end, following)
+        found.append(Message(_ROLES.get(role, role), bare(text[begin:at])))
+        if at == end < len(text):
+            at = _past_blanks(text, end + len(template.end))
+    return () if bare(text[at:]).strip() else tuple(found)
+
+
+def _role(template: _Marked, text: str, at: int) -> str | None:
+    """The role of the turn that begins here; None where none begins."""
+    if not text.startswith(template.before, at):
+        return None
+    begin = at + len(template.before)
+    role, closed, _ = text[begin : begin + _MAX_ROLE + len(template.after)].partition(template.after)
+    return role if closed and role.isidentifier() else None
+
+
+def _past_blanks(text: str, at: int) -> int:
+    while at < len(text) and text[at].isspace():
+        at += 1
+    return at
+
+
+class _Places:
+    """Where a mark stands in a text; asked for in rising order, it searches each part once."""
+
+    def __init__(self, text: str, mark: str) -> None:
+        self._text, self._mark, self._next = text, mark, -1
+
+    def since(self, at: int) -> int:
+        """The first place from ``at`` on; the text's length where there is none."""
+        if self._next < at:
+            place = self._text.find(self._mark, at)
+            self._next = len(self._text) if place < 0 else place
+        return self._next
 
 
 def _instructions(text: str) -> Turns:

@@ -58,20 +58,22 @@ class Reading:
         if self._whole:
             self.told.add(AS_IT_STANDS)
         if not isinstance(text, str):
-            return self._of_ids(text, field)
+            if self._splits:
+                raise Invalid("token ids cannot be split into turns; send text", field=field)
+            return _unparted(Templated(token_ids=tuple(text), special_tokens=self._special_tokens))
+        templated = None if self._splits else Templated(text=text, special_tokens=self._special_tokens)
+        if templated is not None and not self._parted:
+            return _unparted(templated)
         parts = split(text, prompt)
         if self._must_part and parts.template == UNKNOWN:
             raise Invalid("the text is in no template that can be split into turns", field=field)
-        if self._parted:
-            self.told.add(parts.template)
-        templated = None if self._splits else Templated(text=text, special_tokens=self._special_tokens)
+        self.told.add(parts.template)
         return Sample(messages=parts.messages, responses=(parts.response,), templated=templated)
 
-    def _of_ids(self, ids: Sequence[int], field: str) -> Sample:
-        if self._splits:
-            raise Invalid("token ids cannot be split into turns; send text", field=field)
-        templated = Templated(token_ids=tuple(ids), special_tokens=self._special_tokens)
-        return Sample(messages=user(""), responses=(assistant(""),), templated=templated)
+
+def _unparted(templated: Templated) -> Sample:
+    """For members that all read it as it stands."""
+    return Sample(messages=user(""), responses=(assistant(""),), templated=templated)
 
 
 def one_by_one(given: Any) -> tuple[list[Text], bool]:
