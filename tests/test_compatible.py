@@ -1,6 +1,7 @@
 """What the routes of other protocols share: which model, what is made of templated text, errors, activation."""
 
 import math
+import re
 
 import pytest
 import yaml
@@ -216,3 +217,12 @@ def test_an_alias_must_mean_something(aliases, told, guerdon, checkpoint, tmp_pa
     file.write_text(yaml.safe_dump({"scorers": {"chat": chat}, "aliases": aliases}))
     status, _, said = guerdon("check", "--config", str(file))
     assert (status, told in said) == (1, True), said
+
+
+def test_aliases_are_told_by_the_check(guerdon, checkpoint, tmp_path):
+    """What each means, as it will be served."""
+    file = tmp_path / "guerdon.yaml"
+    chat = {"kind": "reward_model", "model": str(checkpoint("llama"))}
+    file.write_text(yaml.safe_dump({"scorers": {"chat": chat}, "aliases": {"acme/reward-7b": "chat"}}))
+    status, said, _ = guerdon("check", "--config", str(file))
+    assert (status, re.findall(r"acme/reward-7b +chat", said)) == (0, ["acme/reward-7b  chat"])

@@ -27,6 +27,8 @@ def check(config: ConfigFile = None) -> None:
     plan = planned(config)
     typer.echo(f"{config or 'the built-in configuration'} can be served.\n")
     typer.echo(_engines(plan) + "\n\n" + _models(plan))
+    if plan.config.aliases:
+        typer.echo("\n" + table(["alias", "model"], [[*pair] for pair in plan.config.aliases.items()]))
 
 
 def models(config: ConfigFile = None, url: Url = None, api_key: ApiKey = None) -> None:
