@@ -10,7 +10,7 @@ from typing import Any
 
 from guerdon.aggregation import Aggregation, Misfit
 from guerdon.domain import trace
-from guerdon.domain.errors import ServiceError, UnknownModel, UnusableField
+from guerdon.domain.errors import ServiceError, UnknownModel, UnusableField, first_of
 from guerdon.domain.events import Failed, Missing, Rewarded
 from guerdon.domain.ports import Record, Stage
 from guerdon.domain.samples import OPTIONAL_FIELDS, Sample
@@ -50,9 +50,16 @@ class Gateway:
     def model(self, name: str) -> Model:
         """Raises UnknownModel, which names the known ones."""
         model = self.models.get(self.meant(name))
+        if model is None and (heads := self.heads(self.meant(name))):
+            told = ", ".join(head.name for head in heads)
+            raise UnknownModel(f"{name} has several outputs; name one of them: {told}", field="model")
         if model is None:
             raise UnknownModel(f"no such model; known: {', '.join(sorted(self.models))}", field="model")
         return model
+
+    def heads(self, name: str) -> list[Model]:
+        """The outputs of a scorer that has several."""
+        return [model for known, model in self.models.items() if known.startswith(f"{name}.")]
 
     def meant(self, name: str) -> str:
         """The model's own name where this is an alias of it; else the same."""
@@ -121,7 +128,7 @@ async def _all(asked: Mapping[str, Coroutine[Any, Any, list[Outcome]]]) -> dict[
         async with asyncio.TaskGroup() as group:
             tasks = {name: group.create_task(answer) for name, answer in asked.items()}
     except* ServiceError as errors:
-        raise _first(errors) from None
+        raise first_of(errors) from None
     return {name: task.result() for name, task in tasks.items()}
 
 
@@ -158,8 +165,3 @@ def _refuse_unusable(model: Model, samples: Sequence[Sample]) -> None:
                 if "templated" not in member.uses:
                     told = f"{member.name} has no chat template: it reads text, and no token ids"
                     raise UnusableField(told, field=f"inputs[{index}]")
-
-
-def _first(errors: BaseExceptionGroup[ServiceError]) -> ServiceError:
-    first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -89,7 +89,7 @@ def grpc_server_class() -> "type[GrpcServer]":
 def _check_aliases(aliases: Mapping[str, str], models: Collection[str]) -> None:
     """Raises NotServable."""
     for alias, name in aliases.items():
-        if name not in models:
+        if name not in models and not any(model.startswith(f"{name}.") for model in models):
             near = nearest(name, models)
             hint = f"did you mean {near}?" if near else f"known: {', '.join(models)}"
             raise NotServable(f"aliases.{alias}: there is no model {name}; {hint}")

@@ -183,9 +183,10 @@ class Cached:
 
     def _final(self, landed: dict[bytes, Outcome], deadline: float) -> dict[bytes, Outcome]:
         """What stands. A flight may have ended by the deadline, or the leaving, of who started it: try again."""
-        if asyncio.get_running_loop().time() >= deadline - CLOCK_S:
-            return landed
         theirs = (DeadlineExceeded, Cancelled)
+        if asyncio.get_running_loop().time() >= deadline - CLOCK_S:
+            late = DeadlineExceeded("no answer within the time allowed")
+            return {key: late if isinstance(outcome, theirs) else outcome for key, outcome in landed.items()}
         return {key: outcome for key, outcome in landed.items() if not isinstance(outcome, theirs)}
 
     def _looked(self, keys: Sequence[bytes], wanted: dict[bytes, Sample], found: dict[bytes, Outcome]) -> CacheLooked:

@@ -24,6 +24,12 @@ class ServiceError(Exception):
         return type(self)(self.message, field=field, retry_after_s=self.retry_after_s)
 
 
+def first_of(errors: BaseExceptionGroup[ServiceError]) -> ServiceError:
+    """The first error of tasks that ran side by side."""
+    first = errors.exceptions[0]
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
+
+
 class Malformed(ServiceError):
     """The body is not JSON, or not text that can be scored."""
 

@@ -3,14 +3,14 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel
 from starlette.requests import Request
 
 from guerdon.domain.compatible import CompatibleSettings, TemplatedText
-from guerdon.domain.errors import Invalid, ServiceError, TooLarge, UnknownModel, UnusableField
+from guerdon.domain.errors import Invalid, ServiceError, TooLarge, UnusableField
 from guerdon.domain.limits import Limits
 from guerdon.domain.samples import Sample
 from guerdon.ensemble import Model, Reward
@@ -74,13 +74,11 @@ class Call:
 
     async def rewards(self, model: str | None, samples: Sequence[Sample], field: Field) -> Told:
         """One reward per response. Raises the error of the first response that has none, which ``field`` names."""
-        total = sum(len(sample.responses) for sample in samples)
-        if total > self.desk.limits.max_total_responses:
-            most = self.desk.limits.max_total_responses
-            raise TooLarge(f"{total} are too many; at most {most} (limits.max_total_responses)", field=field(0))
+        self.bounded("max_responses", max((len(sample.responses) for sample in samples), default=0), field(0))
+        self.bounded("max_total_responses", sum(len(sample.responses) for sample in samples), field(0))
         name = self.named(model)
         if not samples:
-            return Told(self.models(model)[0], [], False)
+            return Told(self.desk.gateway.model(name), [], False)
         asked = await self._asked(name, samples, field)
         self.request.state.model = asked.model.name
         row = [reward for rewards in asked.samples for reward in rewards]
@@ -88,6 +86,12 @@ class Call:
             if isinstance(reward, ServiceError):
                 raise reward.at(field(index))
         return Told(asked.model, [reward for reward in row if isinstance(reward, Reward)], asked.degrades)
+
+    def bounded(self, limit: str, count: int, field: str) -> None:
+        """Raises TooLarge where there are more than a limit of the configuration allows."""
+        most = getattr(self.desk.limits, limit)
+        if count > most:
+            raise TooLarge(f"{count} responses are too many; at most {most} (limits.{limit})", field=field)
 
     async def _asked(self, name: str, samples: Sequence[Sample], field: Field) -> Rewards:
         try:
@@ -107,18 +111,13 @@ class Call:
         each = await asyncio.gather(*(self.rewards(head.name, samples, field) for head in models))
         names = [head.name.rpartition(".")[2] for head in models]
         rows = zip(*(told.values for told in each), strict=True)
-        return each[0], [dict(zip(names, row, strict=True)) for row in rows]
+        whole = replace(each[0].model, name=models[0].name.rpartition(".")[0])
+        return each[0]._replace(model=whole), [dict(zip(names, row, strict=True)) for row in rows]
 
     def models(self, model: str | None) -> list[Model]:
         """The model that is asked for; the heads of a scorer that has several, none of them its own."""
-        name, gateway = self.named(model), self.desk.gateway
-        try:
-            return [gateway.model(name)]
-        except UnknownModel:
-            heads = [head for known, head in gateway.models.items() if known.startswith(f"{name}.")]
-            if not heads:
-                raise
-            return heads
+        gateway, name = self.desk.gateway, self.desk.gateway.meant(self.named(model))
+        return gateway.heads(name) if name not in gateway.models and gateway.heads(name) else [gateway.model(name)]
 
 
 Outputs = list[dict[str, float]]

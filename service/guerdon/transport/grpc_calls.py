@@ -27,13 +27,17 @@ Told = tuple[tuple[str, str], ...]
 
 @dataclass(slots=True)
 class Call:
-    """One request that is being answered; what is known of it is filled in on the way. ``seconds`` are by stage."""
+    """One request that is being answered; what is known of it is filled in on the way.
+
+    ``seconds`` are by stage; ``metadata`` goes out behind the answer.
+    """
 
     id: str = field(default_factory=lambda: request_id(b""))
     tenant: str = ""
     deadline: float = 0.0
     model: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 Given = TypeVar("Given", bytes, AsyncIterator[bytes])
@@ -129,7 +133,7 @@ async def refuse(context: Context, error: ServiceError, metadata: Told = ()) -> 
 
 
 def _told(call: Call) -> Told:
-    told = (("x-request-id", call.id),)
+    told = (("x-request-id", call.id), *call.metadata.items())
     return (*told, ("server-timing", server_timing(call.seconds))) if call.seconds else told
 
 

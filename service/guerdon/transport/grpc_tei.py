@@ -11,7 +11,7 @@ from guerdon.domain.caller import Caller, calling
 from guerdon.domain.errors import DeadlineExceeded, Invalid, ServiceError, TooLarge
 from guerdon.domain.samples import Sample, assistant, user
 from guerdon.transport.activation import sigmoid
-from guerdon.transport.compat.texts import Reading
+from guerdon.transport.compat.texts import TEMPLATE_HEADER, Reading
 from guerdon.transport.dialect import Desk
 from guerdon.transport.grpc_calls import Call
 from guerdon.transport.grpc_messages import read
@@ -77,7 +77,7 @@ class TeiCalls:
 
     async def _predicted(self, call: Call, texts: Sequence[str], *, raw_scores: bool) -> tei_pb2.PredictResponse:
         started, call.model = time.perf_counter_ns(), MODEL
-        sample = self._sample(texts)
+        sample = self._sample(call, texts)
         with calling(Caller(call.tenant)):
             rewards = await self._gateway.score(MODEL, [sample], deadline=call.deadline)
         ((reward,),) = rewards.samples
@@ -88,12 +88,15 @@ class TeiCalls:
             predictions=[tei_pb2.Prediction(score=score, label=LABEL)], metadata=_metadata(texts, started)
         )
 
-    def _sample(self, texts: Sequence[str]) -> Sample:
+    def _sample(self, call: Call, texts: Sequence[str]) -> Sample:
         """One templated text, or a prompt with its response. Raises Invalid."""
         match texts:
             case [text]:
                 members = self._gateway.model(MODEL).members
-                return Reading(members, splits=self._compatible.templated_text == "split").sample(text, "inputs")
+                reading = Reading(members, splits=self._compatible.templated_text == "split")
+                sample = reading.sample(text, "inputs")
+                call.metadata[TEMPLATE_HEADER] = ", ".join(sorted(reading.told))
+                return sample
             case [prompt, response]:
                 return Sample(messages=user(prompt), responses=(assistant(response),))
         raise Invalid(f"inputs: {len(texts)} texts, where one or two are needed", field="inputs")

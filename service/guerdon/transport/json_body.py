@@ -54,6 +54,8 @@ def invalid(error: ValidationError, whole: str = "body", within: str = "") -> In
         loc = (*loc, first["ctx"]["key"])
     field = path_of((within, *loc) if within else loc)[:MAX_FIELD_CHARACTERS]
     message = first["msg"].removeprefix("Value error, ")[:MAX_MESSAGE_CHARACTERS]
+    if first["type"] == "model_type":
+        message = "a JSON object is needed"
     if first["type"] == "literal_error" and isinstance(first["input"], str):
         near = nearest(first["input"][:MAX_FIELD_CHARACTERS], _allowed(first["ctx"]))
         message += f"; did you mean '{near}'?" if near else ""
@@ -69,5 +71,5 @@ def _allowed(context: dict[str, str]) -> list[str]:
 def _names_a_type(part: int | str) -> bool:
     """Pydantic puts the branch of a union into the path; a caller wrote no such thing."""
     return isinstance(part, str) and (
-        part in ("str", "Document") or part.startswith(("list[", "MessageBody", "TextPart"))
+        part in ("str", "Document", "Text") or part.startswith(("list[", "MessageBody", "TextPart"))
     )

@@ -53,7 +53,9 @@ class NativeApi:
         if failed and (not body.partial or len(failed) == len(sample.responses)):
             raise failed[0][1]
         ranked = sorted(_rewarded(rewards.samples[0]), key=lambda pair: -pair[1].value)  # stable: ties keep their order
-        results = [_result(index, reward, body, degrades=rewards.degrades) for index, reward in ranked[: body.top_n]]
+        results = [
+            _result(index, reward, body, degrades=rewards.degrades) for index, reward in ranked[: body.top_n or None]
+        ]
         more: Json = {"errors": [{"response": i, **described(error)} for i, error in failed]} if failed else {}
         if rewards.degrades:
             more["member_errors"] = _member_errors(_rewarded(rewards.samples[0]))
@@ -199,7 +201,7 @@ def _comparison(index: int, body: ComparedBody, row: Sequence[Reward | ServiceEr
 
 
 def _result(index: int, reward: Reward, body: RerankRequest, *, degrades: bool) -> Json:
-    score = reward.value if body.activation == "none" else sigmoid(reward.value)
+    score = sigmoid(reward.value) if body.activates else reward.value
     result: Json = {"index": index, "relevance_score": score, "truncated": reward.truncated}
     if reward.std is not None:
         result |= {"std": reward.std, "members": reward.members}

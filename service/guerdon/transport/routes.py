@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
@@ -23,6 +23,7 @@ from guerdon.transport.health import Health
 from guerdon.transport.json_body import checked, load_json
 from guerdon.transport.schemas import CompareRequest, RerankRequest, ScoreRequest
 
+Asked = TypeVar("Asked", ScoreRequest, RerankRequest, CompareRequest)
 REFUSED = {
     400: "not JSON", 401: "no valid key", 404: "unknown model", 408: "the body came too slowly",
     413: "over a limit", 415: "not application/json", 422: "a field is wrong", 500: "the model failed",
@@ -30,16 +31,24 @@ REFUSED = {
 }  # fmt: skip
 
 
+def _named(call: Call, body: Asked) -> Asked:
+    """The body with the model that the URL names, where it names none itself."""
+    asked = call.request.query_params.get("model")
+    if asked and "model" not in body.model_fields_set:
+        return body.model_copy(update={"model": asked})
+    return body
+
+
 async def _score(call: Call, body: ScoreRequest) -> object:
-    return await call.desk.native.score(body, request_id=call.id, deadline=call.deadline)
+    return await call.desk.native.score(_named(call, body), request_id=call.id, deadline=call.deadline)
 
 
 async def _rerank(call: Call, body: RerankRequest) -> object:
-    return await call.desk.native.rerank(body, request_id=call.id, deadline=call.deadline)
+    return await call.desk.native.rerank(_named(call, body), request_id=call.id, deadline=call.deadline)
 
 
 async def _compare(call: Call, body: CompareRequest) -> object:
-    return await call.desk.native.compare(body, request_id=call.id, deadline=call.deadline)
+    return await call.desk.native.compare(_named(call, body), request_id=call.id, deadline=call.deadline)
 
 
 SCORE = Dialect(ScoreRequest, _score, frozenset({"inputs"}), answers=ScoreAnswer)
@@ -52,15 +61,13 @@ PATHS = (
         "Reward the responses of one or more conversations.",
         (SCORE, *families.SCORE),
         tag="native",
-        parameters=(),
     ),
-    Path("/v1/rerank", "Rank the responses to one conversation, best first.", (RERANK,), tag="native", parameters=()),
+    Path("/v1/rerank", "Rank the responses to one conversation, best first.", (RERANK,), tag="native"),
     Path(
         "/v1/compare",
         "Compare the responses to one or more conversations with each other.",
         (COMPARE,),
         tag="native",
-        parameters=(),
     ),
     *families.PATHS,
 )

@@ -2,7 +2,16 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, FailFast, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from guerdon.aggregation import PARAMETERS, Aggregation, Method
 from guerdon.domain.caller import CacheUse
@@ -167,9 +176,10 @@ class CompareRequest(Strict):
     cache: Cache = "read-write"
 
 
-class Document(Strict):
-    """A response as rerank clients may send it."""
+class Document(BaseModel):
+    """A response as rerank clients may send it: what else they keep with it changes nothing."""
 
+    model_config = ConfigDict(frozen=True)
     text: str
 
 
@@ -189,13 +199,16 @@ class RerankRequest(Strict):
     )
     reference: str | None = None
     principle: str | None = None
-    top_n: int | None = Field(None, ge=1)
+    top_n: int | None = Field(None, ge=0, description="0, as if left out: all")
     return_documents: bool = False
     activation: Literal["none", "sigmoid"] = "none"
     aggregation: AggregationBody | None = None
     on_member_failure: MemberFailure | None = ON_MEMBER_FAILURE
     partial: bool = Field(False, description="rank what can be rewarded, and list what cannot under `errors`")
     cache: Cache = "read-write"
+    use_activation: bool | None = Field(None, description="vLLM's: true is the same as activation: sigmoid")
+    raw_scores: bool | None = Field(None, description="TEI's and Infinity's: false is the same as activation: sigmoid")
+    truncate_prompt_tokens: int | None = Field(None, description="read, without effect: the model's own limit holds")
     max_tokens_per_doc: int | None = Field(None, description="read, without effect: the model's own limit holds")
     max_chunks_per_doc: int | None = Field(None, description="read, without effect: responses are scored whole")
     rank_fields: list[str] | None = Field(None, description="read, without effect: documents are texts")
@@ -210,6 +223,11 @@ class RerankRequest(Strict):
         if (self.documents is None) == (self.responses is None):
             raise ValueError("send either `documents` or `responses`")
         return self
+
+    @property
+    def activates(self) -> bool:
+        """Whether sigmoids of the rewards are wanted."""
+        return self.activation == "sigmoid" or self.use_activation is True or self.raw_scores is False
 
     @property
     def responses_key(self) -> str:

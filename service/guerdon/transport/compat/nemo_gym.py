@@ -5,41 +5,65 @@ from itertools import combinations
 from typing import Any
 
 from guerdon.domain.errors import Invalid
-from guerdon.domain.samples import Sample, Turns, assistant, user
+from guerdon.domain.samples import Message, Sample, Turns, assistant, user
 from guerdon.preferences import bradley_terry
-from guerdon.transport.compat.lenient import MODEL, Lenient, Part, Turn, joined, turns_of
+from guerdon.transport.compat.lenient import MODEL, Lenient, Turn, turns_of
 from guerdon.transport.compat.principle import with_principle
 from guerdon.transport.dialect import Call, Dialect, Path, none_empty
+from guerdon.transport.schemas import Role
 
 RANKS = 6
 """From 1, the first is much better, to this, the second is."""
 
 
+class ItemPart(Lenient):
+    """A piece of what was said."""
+
+    text: str | None = None
+    refusal: str | None = None
+
+
 class Item(Lenient):
-    """A piece of a response's output; only messages are read, not reasoning or calls."""
+    """A piece of a conversation, as OpenAI's Responses API has it; only messages are read, not reasoning or calls."""
 
     type: str = "message"
-    content: str | list[Part] | None = None
+    role: Role = "assistant"
+    content: str | list[ItemPart] | None = None
+
+    @property
+    def said(self) -> str:
+        """The text of its content."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text or part.refusal or "" for part in self.content or ())
 
 
 class Output(Lenient):
-    """A response as OpenAI's Responses API has it."""
+    """A response."""
 
     output: list[Item]
 
     def turns(self, field: str) -> Turns:
         """The assistant's turn. Raises Invalid where nothing was said."""
-        said = [item for item in self.output if item.type == "message"]
+        said = [item.said for item in self.output if item.type == "message"]
         if not said:
             raise Invalid(f"{field}.output: there is no message in it", field=f"{field}.output")
-        return assistant("".join(joined(item.content) for item in said))
+        return assistant("".join(said))
 
 
 class Asked(Lenient):
     """What the policy was asked."""
 
-    input: str | list[Turn]
+    input: str | list[Item]
     instructions: str | None = None
+
+    @property
+    def turns(self) -> Turns:
+        """The conversation."""
+        system = () if self.instructions is None else (Message("system", self.instructions),)
+        if isinstance(self.input, str):
+            return (*system, *user(self.input))
+        return (*system, *(Message(item.role, item.said) for item in self.input if item.type == "message"))
 
 
 class VerifyRequest(Lenient):
@@ -63,10 +87,8 @@ class SeedRequest(Lenient):
 
 
 async def _verify(call: Call, body: VerifyRequest) -> object:
-    asked = body.responses_create_params
-    system = () if asked.instructions is None else (Turn(role="system", content=asked.instructions).message(),)
-    turns = user(asked.input) if isinstance(asked.input, str) else turns_of(asked.input)
-    sample = Sample(messages=(*system, *turns), responses=(body.response.turns("response"),))
+    turns = body.responses_create_params.turns or user("")
+    sample = Sample(messages=turns, responses=(body.response.turns("response"),))
     told = await call.rewards(None, [sample], lambda _: "response")
     assert isinstance(call.given, dict)
     return call.given | {"reward": told.values[0]}
@@ -77,8 +99,7 @@ async def _compare(call: Call, body: GymCompareRequest) -> object:
     name = "response_objs[{}]".format
     responses = tuple(one.turns(name(index)) for index, one in enumerate(body.response_objs))
     sample = Sample(messages=turns_of(body.conversation_history) or user(""), responses=responses)
-    if body.principle:
-        sample = with_principle(call, body.model, sample, body.principle)
+    sample = with_principle(call, body.model, sample, body.principle)
     told = await call.rewards(body.model, [sample], name)
     return {"rewards": told.values, "comparison_results": _comparisons(told.values), "metrics": {}}
 

@@ -20,7 +20,8 @@ class ChatRequest(Lenient):
 
 async def _completion(call: Call, body: ChatRequest) -> object:
     if body.stream or (body.n or 1) != 1:
-        raise Invalid("stream: a reward comes in one piece, and there is one", field="stream" if body.stream else "n")
+        field = "stream" if body.stream else "n"
+        raise Invalid(f"{field}: there is one reward, and it comes in one piece", field=field)
     told, outputs = await call.outputs(body.model, [conversation(body.messages, "messages")], lambda _: "messages")
     told_of: list[dict[str, Any]] = [
         {"token": name, "logprob": value, "bytes": list(name.encode()), "top_logprobs": []}

@@ -8,15 +8,15 @@ from starlette.responses import Response
 
 from guerdon.domain.errors import ServiceError
 from guerdon.gateway import Gateway
-from guerdon.transport.answers import ErrorAnswer
 from guerdon.transport.compat.open_inference import INPUT, OUTPUT, OpenInferenceRefusal
+from guerdon.transport.compat.tei import TeiRefusal
 from guerdon.transport.dialect import MODEL_PARAMETER, Desk, in_path
 from guerdon.transport.errors import error_response, json_response
 from guerdon.transport.health import Health
 
 TAG: list[Any] = ["operations"]
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": "not ready"}}
-UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer, "description": "unknown model"}}
+UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": TeiRefusal, "description": "unknown model"}}
 UNKNOWN_V2: dict[int | str, dict[str, Any]] = {404: {"model": OpenInferenceRefusal, "description": "unknown model"}}
 NAMED = {"parameters": [in_path("model")]}
 ASKED = {"parameters": [MODEL_PARAMETER]}
@@ -33,7 +33,7 @@ def add_questions(app: FastAPI, desk: Desk, health: Health) -> None:
         try:
             model = desk.gateway.model(request.query_params.get("model", "default"))
         except ServiceError as error:
-            return error_response(error)
+            return error_response(error, TeiRefusal)
         described = {
             "model_id": model.name,
             "model_sha": model.revision,

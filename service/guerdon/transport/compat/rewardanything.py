@@ -5,10 +5,13 @@ from typing import Any
 
 from pydantic import Field, RootModel
 
+from guerdon.domain.errors import ServiceError, first_of
 from guerdon.domain.samples import Sample, assistant, user
 from guerdon.transport.compat.lenient import MODEL, Lenient
 from guerdon.transport.compat.principle import with_principle
 from guerdon.transport.dialect import Call, Dialect, Path, none_empty
+
+Json = dict[str, Any]
 
 
 class RewardAnythingRequest(Lenient):
@@ -25,26 +28,36 @@ class RewardAnythingBatch(RootModel[list[RewardAnythingRequest]]):
     """Several such requests; the answers come in their order."""
 
 
-async def _one(call: Call, body: RewardAnythingRequest) -> Any:
-    none_empty(list(body.responses), "responses")
-    names = list(body.responses)
-    responses = tuple(assistant(text) for text in body.responses.values())
-    sample = Sample(messages=user(body.prompt), responses=responses)
-    sample = with_principle(call, body.model, sample, body.principle)
-    told = await call.rewards(body.model, [sample], lambda index: f"responses.{names[index]}")
-    scores = dict(zip(names, told.values, strict=True))
-    return {"thoughts": "", "results": {"scores": scores, "best-to-worst": sorted(names, key=lambda one: -scores[one])}}
+async def _alone(call: Call, body: RewardAnythingRequest) -> object:
+    return await _one(call, body, "")
 
 
 async def _batch(call: Call, body: RewardAnythingBatch) -> object:
-    return await asyncio.gather(*(_one(call, request) for request in body.root))
+    call.bounded("max_total_responses", sum(len(request.responses) for request in body.root), "responses")
+    try:
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(_one(call, request, f"[{i}].")) for i, request in enumerate(body.root)]
+    except* ServiceError as errors:
+        raise first_of(errors) from None
+    return [task.result() for task in asked]
+
+
+async def _one(call: Call, body: RewardAnythingRequest, place: str) -> Json:
+    names = list(body.responses)
+    none_empty(names, f"{place}responses")
+    responses = tuple(assistant(text) for text in body.responses.values())
+    sample = Sample(messages=user(body.prompt), responses=responses)
+    sample = with_principle(call, body.model, sample, body.principle)
+    told = await call.rewards(body.model, [sample], lambda index: f"{place}responses.{names[index]}")
+    scores = dict(zip(names, told.values, strict=True))
+    return {"thoughts": "", "results": {"scores": scores, "best-to-worst": sorted(names, key=lambda one: -scores[one])}}
 
 
 PATHS = (
     Path(
         "/api/rewardanything",
         "RewardAnything: score named responses under a principle.",
-        (Dialect(RewardAnythingRequest, _one),),
+        (Dialect(RewardAnythingRequest, _alone),),
     ),
     Path(
         "/api/rewardanything_batch",

@@ -4,7 +4,7 @@ from guerdon.domain.errors import Invalid
 from guerdon.domain.samples import Sample, assistant, user
 from guerdon.transport.compat.lenient import Lenient, Turn, turns_of
 from guerdon.transport.compat.openrlhf import extra_logs
-from guerdon.transport.compat.templates import UNKNOWN, bare, split
+from guerdon.transport.compat.templates import bare
 from guerdon.transport.compat.texts import text_samples
 from guerdon.transport.dialect import TEXT_PARAMETERS, Call, Dialect, Path, in_query
 
@@ -36,9 +36,7 @@ def _sample(call: Call, body: SlimeRequest, model: str) -> Sample:
     if not isinstance(body.prompt, str):
         return Sample(messages=turns_of(body.prompt) or user(""), responses=(assistant(bare(body.response)),))
     text = body.prompt + body.response
-    if split(text).template != UNKNOWN:
-        return text_samples(call, model, [text], lambda _: "prompt")[0]
-    return Sample(messages=user(body.prompt), responses=(assistant(bare(body.response)),))
+    return text_samples(call, model, [text], lambda _: "prompt", prompts=[body.prompt])[0]
 
 
 PATHS = (

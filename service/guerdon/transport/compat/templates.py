@@ -1,13 +1,19 @@
 """Splits text that a chat template has written back into its turns. No I/O."""
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from guerdon.domain.samples import Message, Turns, assistant, user
+from guerdon.transport.schemas import Role
 
-UNKNOWN = "unknown"
-_START = re.compile(r"\s*(?:<s>|<bos>|<\|begin_of_text\|>|<\|startoftext\|>)")
-_ENDS = ("</s>", "<eos>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>")
+UNKNOWN, INSTRUCTIONS = "unknown", "llama-2"
+_START = re.compile(
+    r"(?:\s*(?:<s>|<bos>|<\|begin_of_text\|>|<\|startoftext\|>|<\|endoftext\|>|<pad>|<\|finetune_right_pad_id\|>))+"
+)
+_ENDS = (
+    "</s>", "<eos>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>",
+    "<pad>", "<|finetune_right_pad_id|>",
+)  # fmt: skip
 
 
 class Split(NamedTuple):
@@ -33,24 +39,44 @@ _TEMPLATES = (
     _Marked("gemma", "<start_of_turn>", "\n", "<end_of_turn>"),
 )
 _MAX_ROLE = 32
-_ROLES = {"model": "assistant"}
+_ROLES = {role: role for role in get_args(Role)} | {"model": "assistant", "ipython": "tool"}
 _SYSTEM = re.compile(r"\s*<<SYS>>\n?(.*?)\n?<</SYS>>\s*|\[SYSTEM_PROMPT\](.*?)\[/SYSTEM_PROMPT\]", re.DOTALL)
 
 
 def split(text: str, prompt: str | None = None) -> Split:
     """The turns of ``text``: the last is the response.
 
-    Text in no known template is a response to ``prompt``, which it may begin with, or else to an empty one.
+    Where the ``prompt`` that it begins with is known, all that follows is the response, whatever it spells. Text in no
+    known template is a response to that prompt, or else to an empty one.
     """
+    if prompt and text.startswith(prompt):
+        template, turns = _parted(prompt)
+        if turns:
+            return _answered(template, turns, text[len(prompt) :], open_ended=not prompt.rstrip().endswith(_ENDS))
+    template, turns = _parted(text)
+    if turns:
+        return Split(template, turns[:-1] or user(""), turns[-1:])
+    if prompt and text.startswith(prompt):
+        return Split("prompts", user(bare(prompt)), assistant(bare(text[len(prompt) :])))
+    return Split(UNKNOWN, user(""), assistant(bare(text)))
+
+
+def _answered(template: str, turns: Turns, rest: str, *, open_ended: bool) -> Split:
+    """The turns of a prompt with what follows: the rest of its last turn where that is still open."""
+    begun = turns[-1].content if open_ended else ""
+    response = begun + bare(rest)
+    messages = turns[:-1] if open_ended else turns
+    return Split(template, messages or user(""), assistant(response.strip() if template == INSTRUCTIONS else response))
+
+
+def _parted(text: str) -> tuple[str, Turns]:
+    """The template that the text is written in, and its turns, which end with the assistant's; none if in none."""
     for template in _TEMPLATES:
         turns = _turns(template, text)
         if turns and turns[-1].role == "assistant":
-            return Split(template.name, turns[:-1] or user(""), turns[-1:])
-    if turns := _instructions(text):
-        return Split("llama-2", turns[:-1], turns[-1:])
-    if prompt and text.startswith(prompt):
-        return Split("prompts", user(bare(prompt)), assistant(bare(text[len(prompt) :])))
-    return Split(UNKNOWN, user(bare(prompt or "")), assistant(bare(text)))
+            return template.name, turns
+    turns = _instructions(text)
+    return (INSTRUCTIONS, turns) if turns else (UNKNOWN, ())
 
 
 def _turns(template: _Marked, text: str) -> Turns:
@@ -64,7 +90,7 @@ def _turns(template: _Marked, text: str) -> Turns:
         while following < end and _role(template, text, following) is None:
             following = begins.since(following + 1)
         at = min(end, following)
-        found.append(Message(_ROLES.get(role, role), bare(text[begin:at])))
+        found.append(Message(_ROLES[role], bare(text[begin:at])))
         if at == end < len(text):
             at = _past_blanks(text, end + len(template.end))
     return () if bare(text[at:]).strip() else tuple(found)
@@ -76,7 +102,7 @@ def _role(template: _Marked, text: str, at: int) -> str | None:
         return None
     begin = at + len(template.before)
     role, closed, _ = text[begin : begin + _MAX_ROLE + len(template.after)].partition(template.after)
-    return role if closed and role.isidentifier() else None
+    return role if closed and role in _ROLES else None
 
 
 def _past_blanks(text: str, at: int) -> int:

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Self
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from guerdon.domain.errors import Invalid
 from guerdon.domain.samples import Sample, assistant, user
@@ -33,12 +33,14 @@ class PoolingInput(Lenient):
     use_activation: bool | None = Field(None, description="false: raw scores; by default a sigmoid, or a softmax")
     add_special_tokens: bool | None = Field(None, description="false: the text is read as it is spelt")
     truncate_prompt_tokens: int | None = Field(None, ge=-1, description="longer ones are refused, not cut")
-    chat_template: None = Field(None, description="is a setting of the scorer")
+    chat_template: str | None = Field(None, description="refused: it is a setting of the scorer")
 
     @model_validator(mode="after")
     def _one_input(self) -> Self:
         if (self.input is None) == (self.messages is None):
             raise ValueError("send either `input` or `messages`")
+        if self.chat_template is not None:
+            raise ValueError("`chat_template` is a setting of the scorer, not of a request")
         return self
 
 
@@ -49,8 +51,15 @@ class ClassifyRequest(PoolingInput):
 class PoolingRequest(PoolingInput):
     """Rewards as pooled vectors."""
 
-    task: Literal["classify"] | None = None
+    task: str | None = Field(None, description="classify; no other is served")
     encoding_format: Encoding = "float"
+
+    @field_validator("task")
+    @classmethod
+    def _classifies(cls, task: str | None) -> str | None:
+        if task not in (None, "classify"):
+            raise ValueError(f"{task[:40]} is not served, only classify")
+        return task
 
 
 class PairsRequest(Lenient):
