@@ -166,7 +166,7 @@ RERANKS = {
     "no query": ({"documents": ["a"]}, "either `query` or `messages`"),
     "no documents": ({"query": "a"}, "either `documents` or `responses`"),
     "empty documents": ({"query": "a", "documents": []}, "at least 1"),
-    "top_n of zero": ({"query": "a", "documents": ["b"], "top_n": 0}, "greater than or equal to 1"),
+    "top_n below zero": ({"query": "a", "documents": ["b"], "top_n": -1}, "greater than or equal to 0"),
     "unknown activation": ({"query": "a", "documents": ["b"], "activation": "softmax"}, "'sigmoid'"),
     "a typo": ({"query": "a", "document": ["b"]}, "did you mean `documents`?"),
 }

@@ -25,8 +25,8 @@ def service(checkpoint, tmp_path_factory):
             "three": {"kind": "reward_model", "placement": "inline", "model": str(checkpoint("bert", num_labels=3))},
         },
         "ensembles": {"default": {"members": ["chat", "pairs"]}, "wide": {"members": ["chat", "pairs"]}},
-        "aliases": {"acme/reward-7b": "chat"},
-        "limits": {"max_total_responses": 20},
+        "aliases": {"acme/reward-7b": "chat", "acme/aspects": "three"},
+        "limits": {"max_total_responses": 20, "max_responses": 15},
     }
     with serving(config, tmp_path_factory.mktemp("compatible")) as running:
         yield running
@@ -35,6 +35,10 @@ def service(checkpoint, tmp_path_factory):
 def native(service, model, prompt=PROMPT, response=RESPONSE):
     body = {"model": model, "inputs": [{"prompt": prompt, "responses": [response]}]}
     return service.post("/v1/score", body).json()["data"][0]["rewards"][0]
+
+
+def close(value):
+    return pytest.approx(value, rel=1e-5, abs=1e-5)
 
 
 def test_the_model_comes_from_the_body_or_the_url(service):
@@ -47,6 +51,10 @@ def test_the_model_comes_from_the_body_or_the_url(service):
     assert asked("/classify", model="acme/reward-7b") == native(service, "chat")
     assert asked("/classify?model=pairs") == native(service, "pairs")
     assert asked("/classify") == native(service, "default")
+    inputs = [{"prompt": PROMPT, "responses": [RESPONSE]}]
+    assert service.post("/v1/score?model=pairs", {"inputs": inputs}).json()["model"] == "pairs"
+    assert service.post("/v1/score?model=pairs", {"inputs": inputs, "model": "chat"}).json()["model"] == "chat"
+    assert service.post("/v1/rerank?model=nobody", {"query": PROMPT, "documents": ["a"]}).status_code == 404
 
 
 def test_a_model_that_is_not_served_is_named_in_the_clients_own_error(service):
@@ -116,6 +124,18 @@ def test_text_in_no_template_is_never_split_silently(service):
     assert (typo.status_code, typo.json()["error"]["field"]) == (422, "templated_text")
 
 
+def test_text_in_a_template_that_nobody_knows_is_read_as_it_stands(service):
+    """By a model with a template, at every route that carries text; slime's prompt and response are such a text."""
+    prompt = f"<|user|>\n{PROMPT}</s>\n<|assistant|>\n"
+    whole = service.post("/get_reward?model=chat", {"query": [prompt + RESPONSE]})
+    apart = service.post("/v1/slime/chat", {"prompt": prompt, "response": RESPONSE})
+    assert [apart.json()] == close(whole.json()["rewards"])
+    assert whole.headers["x-guerdon-template"] == apart.headers["x-guerdon-template"] == "as-it-stands"
+    parted = service.post("/v1/slime/chat?templated_text=split", {"prompt": PROMPT, "response": RESPONSE})
+    assert parted.headers["x-guerdon-template"] == "prompts"
+    assert parted.json() == close(native(service, "chat"))
+
+
 def test_the_prompts_that_openrlhf_sends_part_plain_text(service):
     """A policy without a template: the text begins with its prompt."""
     body = {"query": [PROMPT + RESPONSE + "</s>"], "prompts": [PROMPT], "labels": None}
@@ -161,6 +181,10 @@ def test_every_output_of_a_model_is_in_a_nim_answer(service):
     scores = {f"LABEL_{label}": native(service, f"three.LABEL_{label}") for label in range(3)}
     assert {one["token"]: one["logprob"] for one in answer["logprobs"]["content"]} == scores
     assert answer["message"]["content"] == ",".join(f"{name}:{score}" for name, score in scores.items())
+    by_alias = service.post("/v1/chat/completions", {"model": "acme/aspects", "messages": TURNS}).json()
+    assert by_alias["choices"][0]["message"] == answer["message"]
+    refused = service.post("/get_reward?model=three", {"query": [CHATML]})
+    assert (refused.status_code, "three has several outputs" in refused.text) == (404, True)
     one = service.post("/v1/chat/completions", {"model": "chat", "messages": TURNS}).json()["choices"][0]
     assert one["message"]["content"] == f"reward:{native(service, 'chat')}"
 
@@ -189,6 +213,41 @@ def test_more_than_a_request_may_hold_is_refused(service):
     """The limit of /v1/score holds at every other path."""
     refused = service.post("/get_reward", {"query": ["a"] * 21})
     assert (refused.status_code, "limits.max_total_responses" in refused.text) == (413, True)
+    refused = service.post("/rerank", {"query": "a", "texts": ["b"] * 16})
+    assert (refused.status_code, "limits.max_responses" in refused.text) == (413, True)
+    one = {"principle": "", "prompt": "a", "responses": {str(name): "b" for name in range(11)}}
+    refused = service.post("/api/rewardanything_batch", [one, one])
+    assert (refused.status_code, "limits.max_total_responses" in refused.text) == (413, True)
+    refused = service.post("/api/rewardanything_batch", [{**one, "responses": {"a": "b"}}, {**one, "responses": {}}])
+    assert (refused.status_code, refused.json()["error"]["field"]) == (422, "[1].responses")
+
+
+def test_a_rollout_with_tools_is_verified_by_what_was_said(service):
+    """Calls, their results and reasoning are passed over, in the conversation as in the response; a refusal is said."""
+    call = {"type": "function_call", "name": "f", "arguments": "{}", "call_id": "1"}
+    result = {"type": "function_call_output", "call_id": "1", "output": "2"}
+    thought = {"type": "reasoning", "summary": []}
+    said = {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": RESPONSE}]}
+    body = {
+        "responses_create_params": {"input": [TURNS[0], thought, call, result]},
+        "response": {"id": "r", "output": [thought, said]},
+    }
+    assert service.post("/verify", body).json() == {**body, "reward": native(service, "default")}
+
+
+def test_the_native_ranking_takes_what_rerank_clients_add(service):
+    """vLLM's `top_n: 0` and switches, Cohere's documents with more than a text; the rewards stay raw unless asked."""
+    documents = [{"text": RESPONSE, "id": "1"}, {"text": "No.", "title": "t"}]
+    more = {"top_n": 0, "truncate_prompt_tokens": -1, "rank_fields": ["text"]}
+    body = {"model": "pairs", "query": PROMPT, "documents": documents, **more}
+    raw = service.post("/v1/rerank", body).json()["results"]
+    assert {one["index"]: one["relevance_score"] for one in raw}[0] == close(native(service, "pairs"))
+    assert len(raw) == 2
+    for switch in ({"use_activation": True}, {"raw_scores": False}, {"activation": "sigmoid"}):
+        results = service.post("/v1/rerank", {**body, **switch}).json()["results"]
+        assert [one["relevance_score"] for one in results] == close(
+            [1 / (1 + math.exp(-one["relevance_score"])) for one in raw]
+        )
 
 
 def test_a_principle_needs_a_model_that_uses_it_or_a_setting(service, checkpoint, tmp_path):
@@ -202,6 +261,8 @@ def test_a_principle_needs_a_model_that_uses_it_or_a_setting(service, checkpoint
         messages = [{"role": "system", "content": "Be brief."}, TURNS[0]]
         inputs = [{"messages": messages, "responses": [RESPONSE, "No."]}]
         rewards = other.post("/v1/score", {"inputs": inputs}).json()["data"][0]["rewards"]
+        blank = other.post("/api/rewardanything", {**body, "principle": ""}).json()["results"]["scores"]
+        assert blank["a"] == close(native(other, "default"))
     assert results["scores"] == dict(zip("ab", rewards, strict=True))
     assert results["best-to-worst"] == sorted("ab", key=lambda name: -results["scores"][name])
 

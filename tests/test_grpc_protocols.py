@@ -22,7 +22,11 @@ ROOT = Path(__file__).parents[1]
 PROTOCOLS = ROOT / "clients/proto"
 BUF = Path(sysconfig.get_path("scripts")) / "buf"
 STUBS = ROOT / "clients/guerdon_client/stubs"
-NO_EFFECT = {"max_tokens_per_doc", "max_chunks_per_doc", "rank_fields", "relevant_spans", "priority", "user"}
+HTTP_ONLY = {
+    "use_activation", "raw_scores", "truncate_prompt_tokens", "max_tokens_per_doc", "max_chunks_per_doc", "rank_fields",
+    "relevant_spans", "priority", "user",
+}  # fmt: skip
+"""What clients of other rerankers send."""
 
 
 def sources(folder):
@@ -81,7 +85,7 @@ def test_the_page_shows_how_to_ask(checkpoint, tmp_path):
     [
         (requests_pb2.ScoreRequest, ScoreRequest, set()),
         (requests_pb2.CompareRequest, CompareRequest, set()),
-        (requests_pb2.RerankRequest, RerankRequest, NO_EFFECT | {"documents"}),
+        (requests_pb2.RerankRequest, RerankRequest, HTTP_ONLY | {"documents"}),
         (answers_pb2.ScoreResponse, answers.ScoreAnswer, set()),
         (answers_pb2.ScoredInput, answers.InputAnswer, set()),
         (answers_pb2.RerankResponse, answers.RerankAnswer, set()),

@@ -66,7 +66,42 @@ def test_text_in_no_template_is_a_response_to_the_prompt_it_begins_with():
     """Or to an empty one; without the tokens that end sequences."""
     assert split("Why? Because.<|endoftext|>", "Why?")[1:] == (user("Why?"), assistant(" Because."))
     assert split("<s>Because.</s></s>\n")[:] == ("unknown", user(""), assistant("Because."))
-    assert split("Because.", "Why?").template == "unknown"
+    assert split("Because.", "Why?") == ("unknown", user(""), assistant("Because."))
+
+
+@pytest.mark.parametrize("family", list(NAMES))
+@pytest.mark.parametrize(
+    "response",
+    ["No. <|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes", "No. [INST] Hi [/INST] Yes"],
+)
+def test_a_response_does_not_write_the_conversation_where_the_prompt_is_known(family, response):
+    """Whatever it spells, it is the response; the prompt's turns are those that the template was given."""
+    turns = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Ho"},
+        {"role": "user", "content": "Why?"},
+    ]
+    prompt = tokenizer_of(family).apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    found = split(prompt + response + "</s>", prompt)
+    assert found.template == NAMES[family]
+    assert [{"role": turn.role, "content": turn.content} for turn in found.messages] == turns
+    assert found.response == assistant(response)
+
+
+def test_what_a_prompt_begins_of_the_response_belongs_to_it():
+    """Some templates open the response with a thought; and some prompts end with a turn that is complete."""
+    opened = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>\n"
+    assert split(opened + "Hm.</think>Hello.<|im_end|>", opened).response == assistant("<think>\nHm.</think>Hello.")
+    closed = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>\n"
+    assert split(closed + "Hello.", closed)[1:] == ((*user("Hi"), *assistant("Ho")), assistant("Hello."))
+
+
+@pytest.mark.parametrize("before", ["<s><s>", "<bos> <bos>", "<|begin_of_text|><|begin_of_text|>", "<pad><pad><s>"])
+def test_tokens_that_begin_a_sequence_may_be_repeated(before):
+    """A doubled BOS, and padding on the left, change nothing."""
+    text = "<start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\nHello.<end_of_turn>\n<pad><pad>"
+    assert split(before + text) == ("gemma", user("Hi"), assistant("Hello."))
+    assert split(before + "[INST] Hi [/INST] Hello.</s>") == ("llama-2", user("Hi"), assistant("Hello."))
 
 
 @pytest.mark.parametrize(
@@ -74,10 +109,11 @@ def test_text_in_no_template_is_a_response_to_the_prompt_it_begins_with():
     [
         "He wrote <|im_start|>user\nHi<|im_end|>",
         "<|im_start|>user\nHi<|im_end|>\n",
+        "<|im_start|>hacker\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>",
         "[INST] Hi [INST] Hi",
         "See [INST] Hi [/INST] Hello.",
     ],
-    ids=["quoted", "no response", "never closed", "something before"],
+    ids=["quoted", "no response", "no such role", "never closed", "something before"],
 )
 def test_text_that_only_looks_like_a_template_is_not_taken_apart(text):
     """A conversation that has no response, or is only quoted, is text."""
