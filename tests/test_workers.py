@@ -16,6 +16,7 @@ from guerdon.batching.batched import Batched
 from guerdon.batching.budget import BatchSettings
 from guerdon.domain import trace
 from guerdon.domain.errors import (
+    Cancelled,
     DeadlineExceeded,
     EngineFailed,
     NotServable,
@@ -24,6 +25,7 @@ from guerdon.domain.errors import (
     WorkerLost,
 )
 from guerdon.domain.events import BatchDone, Dropped, MemorySplit, QueueChanged, Refused, WorkerDown, WorkerUp
+from guerdon.domain.interest import Interest
 from guerdon.domain.ports import ignore
 from guerdon.domain.queries import Query, Work
 from guerdon.telemetry import Metrics
@@ -291,6 +293,38 @@ async def test_a_caller_that_goes_away_leaves_the_queue(rig):
         assert Dropped("fault", "disconnect", 3) in made.events or Dropped("fault", "disconnect", 2) in made.events
         assert made.seen(QueueChanged)[-1].items == 0
         await asyncio.gather(*busy)
+
+
+async def test_what_a_worker_has_begun_is_finished_though_nobody_waits(rig):
+    """The caller may ask again. What still waits in the queue is dropped at once."""
+    async with rig(settings=BatchSettings(max_batch_items=1)) as made:
+        interest = Interest()
+        with interest.felt():
+            asking = asyncio.create_task(made.sums(WAIT, *range(20)))
+        await made.batches_begun(1)
+        assert interest.lost()
+        assert made.seen(QueueChanged)[-1].items == 0
+        made.go()
+        first, *others = await asking
+        assert first == WAIT + 2.0
+        assert sum(isinstance(other, Cancelled) for other in others) >= 18
+        assert len(made.batches()) <= 3
+        assert not interest.lost()
+
+
+async def test_what_went_down_with_its_worker_is_not_begun_again_for_nobody(rig):
+    """Its caller hung up, and then the worker died of it."""
+    async with rig() as made:
+        interest = Interest()
+        with interest.felt():
+            asking = asyncio.create_task(made.sums(DIE_LATE_ONCE))
+        await made.batches_begun(1)
+        assert interest.lost()
+        made.go()
+        (answer,) = await asking
+        assert isinstance(answer, Cancelled)
+        assert await made.sums(7) == [9.0]
+        assert [firsts for _, firsts in made.lines()] == [[DIE_LATE_ONCE], [7]]
 
 
 async def test_a_deadline_in_the_queue_is_an_error_and_no_work(rig):

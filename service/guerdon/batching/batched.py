@@ -25,6 +25,7 @@ from guerdon.workers.worker import Batch, Worker, WorkerDied
 
 log = logging.getLogger(__name__)
 
+GONE = "the caller went away"
 MAX_DEATHS = 4
 """A query that takes so many workers down is given up."""
 RETRY_PAUSE_S = 0.01
@@ -114,15 +115,18 @@ class Batched:
 
     def _give_up(self, entries: Sequence[Entry], waiters: Sequence["asyncio.Future[Answer]"]) -> bool:
         """Leave only what a worker has begun; whether there is such."""
-        begun = [entry.started is not None for entry in entries]
-        queued = [index for index, is_begun in enumerate(begun) if not is_begun]
-        for index in queued:
-            if not waiters[index].done():
-                waiters[index].set_result(Cancelled("the caller went away"))
-        if dropped := sum(self._queue.withdraw(entries[index]) for index in queued):
+        goes_on = False
+        for entry, waiter in zip(entries, waiters, strict=True):
+            if waiter.done():
+                continue
+            if entry.started is None:
+                waiter.set_result(Cancelled(GONE))
+            else:
+                entry.spared, goes_on = (*entry.spared, waiter), True
+        if dropped := sum(self._queue.withdraw(entry) for entry in entries):
             self._record(Dropped(self.name, "disconnect", dropped))
             self._changed()
-        return any(is_begun and not waiter.done() for is_begun, waiter in zip(begun, waiters, strict=True))
+        return goes_on
 
     def _withdraw(self, entries: Sequence[Entry], waiters: Sequence["asyncio.Future[Answer]"], *, late: bool) -> None:
         """Leave nothing in the queue that nobody waits for."""
@@ -182,6 +186,8 @@ class Batched:
         unanswered = [entry for entry in entries if entry.wanted]
         for entry in unanswered:
             entry.deaths += blamed
+            if entry.forsaken:
+                entry.settle(Cancelled(GONE))
             if entry.deaths >= MAX_DEATHS:
                 entry.settle(WorkerLost("the worker died each time it was given this response"))
         self._queue.put_back([entry for entry in unanswered if entry.wanted])

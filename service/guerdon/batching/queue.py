@@ -17,7 +17,8 @@ RUN_ALONE_AFTER = 2
 class Entry:
     """One distinct query, the callers that wait for its answer, and what became of it.
 
-    ``deaths`` is how often a worker died with it, ``computed`` the tokens that were computed for it.
+    ``deaths`` is how often a worker died with it, ``computed`` the tokens that were computed for it. ``spared`` are
+    waiters whose callers have gone: what a worker has begun for them is finished, but not begun again.
     """
 
     query: Query
@@ -25,6 +26,12 @@ class Entry:
     deaths: int = 0
     started: float | None = None
     computed: int = 0
+    spared: "tuple[asyncio.Future[Answer], ...]" = ()
+
+    @property
+    def forsaken(self) -> bool:
+        """Whether none of those who still wait has a caller."""
+        return all(waiter.done() or waiter in self.spared for waiter in self.waiters)
 
     @property
     def wanted(self) -> bool:
