@@ -68,6 +68,20 @@ def test_predict_gives_one_score_a_text(channel, rewards):
     assert streamed == [close(reward) for reward in expected]
 
 
+def test_what_was_made_of_a_text_is_told(channel, rewards):
+    """Behind the answer: in which template it was, or that it was in none. In one, its turns are scored."""
+    stub = tei_pb2_grpc.PredictStub(channel)
+    chatml = f"<|im_start|>user\n{QUERY}<|im_end|>\n<|im_start|>assistant\n{TEXTS[0]}<|im_end|>\n"
+    for text, template, reward in (
+        (chatml, "chatml", rewards(QUERY, TEXTS)[0]),
+        (TEXTS[0], "unknown", rewards("", TEXTS)[0]),
+    ):
+        asked = tei_pb2.PredictRequest(inputs=text, raw_scores=True)
+        answer, call = stub.Predict.with_call(asked, timeout=30)
+        assert dict(call.trailing_metadata())["x-guerdon-template"] == template
+        assert answer.predictions[0].score == close(reward)
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 def test_rerank_sorts_the_texts(streamed, channel, rewards):
     """Best first, as sigmoids unless raw scores are asked for; the texts on demand."""
