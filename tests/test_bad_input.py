@@ -89,7 +89,7 @@ REFUSED = {
     "null response": (with_input(responses=[None]), 422, "invalid", "inputs[0].responses[0]", "string"),
     "number as response": (with_input(responses=[7]), 422, "invalid", "inputs[0].responses[0]", "string"),
     "inputs of the wrong type": ({"model": "one", "inputs": "Hi"}, 422, "invalid", "inputs", "list"),
-    "a list as body": ([1, 2], 422, "invalid", "body", "dictionary"),
+    "a list as body": ([1, 2], 422, "invalid", "body", "a JSON object is needed"),
     "unusable reference": (with_input(reference="gold"), 422, "unusable_field", "inputs[0].reference", "no use"),
     "unusable principle": (with_input(principle="be kind"), 422, "unusable_field", "inputs[0].principle", "no use"),
     "aggregation of a single scorer": (
