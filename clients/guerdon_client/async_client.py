@@ -87,7 +87,8 @@ class AsyncClient:
 
     async def score_inputs(self, inputs: Sequence[Json], *, model: str = "default", **options: Any) -> Json:
         """The whole answer of ``/v1/score``, as it is."""
-        return await self.call("/v1/score", {"model": model, "inputs": list(inputs), **options})
+        answer: Json = await self.call("/v1/score", {"model": model, "inputs": list(inputs), **options})
+        return answer
 
     async def rerank(
         self,
@@ -124,7 +125,7 @@ class AsyncClient:
         """The same as the service lists it."""
         return await self._run(self._calls.listed())
 
-    async def call(self, path: str, body: Json | None = None) -> Json:
+    async def call(self, path: str, body: Json | None = None) -> Any:
         """The answer of any of the service's paths."""
         return await self._run(self._calls.call(path, body))
 
