@@ -122,6 +122,7 @@ def test_trl_a_completion_that_fails_ends_the_run_or_is_left_out(demonstration):
         ({"columns": {"refrence": "solution"}}, "did you mean 'reference'"),
         ({"columns": {"reference": 3}}, "name of a column"),
         ({"timeout_s": 0}, "timeout_s"),
+        ({"retries": 5}, "Retries"),
     ],
 )
 def test_trl_arguments_are_checked_when_the_function_is_made(arguments, said):

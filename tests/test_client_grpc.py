@@ -115,6 +115,11 @@ def test_what_grpc_does_not_carry_is_refused(clients):
         ({"inputs": [{"prompt": "p", "respones": ["r"]}]}, "inputs[0].respones", "did you mean 'responses'"),
         ({"inputs": [{"prompt": "p", "responses": ["r", 5]}]}, "inputs[0].responses[1]", "not int"),
         ({"inputs": [{"prompt": "p", "responses": "abc"}]}, "inputs[0].responses", "a list is needed"),
+        (
+            {"inputs": [{"prompt": "p", "responses": [[{"content": "r", "rol": "user"}]]}]},
+            "inputs[0].responses[0][0].rol",
+            "did you mean 'role'",
+        ),
         ({"inputs": [{"messages": ["hi"], "responses": ["r"]}]}, "inputs[0].messages[0]", "a message is needed"),
         ({"inputs": [{"prompt": ["p"], "responses": ["r"]}]}, "inputs[0].prompt", "text is needed"),
         ({"inputs": ["p"]}, "inputs[0]", "an object is needed"),

@@ -202,7 +202,7 @@ def test_what_will_not_pass_is_raised_at_once():
     [
         (404, {"error": {"code": "unknown_model", "message": "m"}}, UnknownModel, "unknown_model", None),
         (422, {"error": "m", "error_type": "E", "code": "invalid", "field": "texts"}, Refused, "invalid", "texts"),
-        (422, {"error": {"message": "m", "type": "invalid", "param": "input", "code": 422}}, Refused, "invalid", "input"),
+        (422, {"error": {"message": "m", "type": "invalid", "param": "f", "code": 422}}, Refused, "invalid", "f"),
         (422, {"error": "m"}, Refused, "invalid", None),
         (504, {"error": "m"}, TimedOut, "deadline_exceeded", None),
         (418, {"error": "m"}, GuerdonError, "not_guerdon", None),

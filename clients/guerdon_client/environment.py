@@ -34,12 +34,14 @@ def place(
 ) -> Place:
     """What is given; else ``GUERDON_URL``, ``_MODEL``, ``_API_KEY``, ``_TIMEOUT_S`` and ``_ATTEMPTS``.
 
-    Raises Refused without a URL, and ValueError where one of them cannot be used.
+    Raises Refused without a URL; ValueError or TypeError where something cannot be used.
     """
     where = url or os.environ.get("GUERDON_URL")
     if not where:
         raise Refused("invalid", "no service is named: give a url, or set GUERDON_URL", field="url")
     scheme_of(where)
+    if not isinstance(retries, Retries | None):
+        raise TypeError(f"retries: Retries(attempts=...) is needed, not {retries!r}")
     return Place(
         where,
         model or os.environ.get("GUERDON_MODEL") or "default",

@@ -60,6 +60,7 @@ def _checked(body: Json, known: Any, within: str) -> None:
 
 
 def _refused(field: str, message: str) -> Refused:
+    field = field.replace(".turns.messages[", "[")  # a response's messages stand in no field of JSON's
     return Refused("invalid", f"{field}: {message}", field=field)
 
 

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from guerdon_client.environment import Place, place
 from guerdon_client.requests import Json
+from guerdon_client.results import parsed
 from guerdon_client.retries import Retries
 from guerdon_client.shared import waiting
 
@@ -40,5 +41,5 @@ def _asked(where: Place, queries: Sequence[str], prompts: Sequence[str], labels:
     if labels is not None:
         body["labels"] = list(labels)
     path = f"/get_reward?model={quote(where.model, safe='')}"
-    told: Json = waiting(where).call(path, body)
-    return told
+    told = waiting(where).call(path, body)
+    return parsed(lambda: dict(told))

@@ -9,6 +9,7 @@ from guerdon_client.async_client import AsyncClient
 from guerdon_client.environment import place
 from guerdon_client.groups import Text
 from guerdon_client.requests import Json
+from guerdon_client.results import parsed
 from guerdon_client.shared import asynchronous
 
 Reward = float | Json
@@ -32,8 +33,9 @@ async def custom_rm(args: Any, sample: Sample | Sequence[Sample], **_: Any) -> R
     client = asynchronous(where).client()
     samples = list(sample) if isinstance(sample, Sequence) else [sample]
     told = await _all([_asked(client, path, one) for one in samples])
-    rewards: list[Reward] = [one if getattr(args, "reward_key", None) else one["reward"] for one in told]
-    return rewards if isinstance(sample, Sequence) else rewards[0]
+    numbers = parsed(lambda: [float(one["reward"]) for one in told])
+    rewards: Sequence[Reward] = told if getattr(args, "reward_key", None) else numbers
+    return list(rewards) if isinstance(sample, Sequence) else rewards[0]
 
 
 async def _asked(client: AsyncClient, path: str, sample: Sample) -> Json:

@@ -48,12 +48,13 @@ def compute_score_blocking(
 def _asked(
     solution: str, ground_truth: Any, extra_info: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> tuple[Place, list[Json], dict[str, Any]]:
+    retries = settings.get("retries")
     where = place(
         settings.get("url"),
         settings.get("model"),
         settings.get("api_key"),
         timeout_s=settings.get("timeout_s"),
-        retries=Retries(**settings["retries"]) if settings.get("retries") else None,
+        retries=Retries(**retries) if isinstance(retries, Mapping) else retries,
     )
     columns = {"reference": [str(ground_truth)]} if settings.get("use_ground_truth") else {}
     prompt = said(_prompt(extra_info, settings.get("prompt_key")))
