@@ -209,7 +209,6 @@ async def test_a_call_that_is_retried_after_a_timeout_is_computed_once(service):
         finally:
             signalled(children, signal.SIGCONT)
         answer = await asking
-    assert answer["usage"]["tokens_computed"] > 0
     assert service.metric("guerdon_tokens_total") - before == answer["usage"]["tokens"]
 
 

@@ -30,7 +30,8 @@ class Client:
     A request and its retries have ``timeout_s`` together, and the service is told to stop by then; a call of many
     inputs is several requests, ``in_flight`` at a time. ``api_key`` is for a service that lets in only those who show
     one. With ``hedge_after_s``, a request that is not answered by then is sent a second time. ``ca_file`` holds the
-    certificates to trust, where the service's is not signed by a public authority.
+    certificates to trust, where the service's is not signed by a public authority. Raises ValueError for an
+    address that begins with none of ``http://``, ``https://``, ``grpc://`` and ``grpcs://``.
     """
 
     def __init__(

@@ -17,8 +17,8 @@ class Retries:
 
     Waits are drawn evenly between 0 and a bound that starts at ``first_s`` and doubles up to ``longest_s``; what the
     service asks for in Retry-After comes on top. With ``attempt_s``, a request that has no answer after so long is sent
-    again, on another connection, and the first is left open: the service computes the two once, and the answer that
-    comes first counts.
+    again, on another connection, and the first is left open, ten in all unless ``attempts`` says otherwise: the
+    service computes them once, and the answer that comes first counts.
     """
 
     attempts: int | None = None
