@@ -15,13 +15,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guerdon_client import Client, GuerdonError, Refused, openrlhf, trl, verl
-from guerdon_client.environment import Place
+from guerdon_client import Busy, Client, GuerdonError, Refused, Retries, openrlhf, trl, verl
+from guerdon_client.environment import Place, place
 from guerdon_client.groups import disagreement, grouped, rows
 from guerdon_client.ms_swift import orm
 from guerdon_client.results import ScoreResult
 from guerdon_client.shared import asynchronous
 from guerdon_client.slime import custom_rm
+from scripted_server import Answer, scripted
 
 EGG = "How do I boil an egg?"
 GOOD, BAD = "Put it in boiling water for eight minutes, then cool it under the tap.", "Eggs are eggs."
@@ -113,6 +114,30 @@ def test_trl_a_completion_that_fails_ends_the_run_or_is_left_out(demonstration):
     assert strict(prompts=[], completions=[]) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"on_error": "None"}, "did you mean 'none'"),
+        ({"timout_s": 3}, "did you mean 'timeout_s'"),
+        ({"columns": {"refrence": "solution"}}, "did you mean 'reference'"),
+        ({"columns": {"reference": 3}}, "name of a column"),
+        ({"timeout_s": 0}, "timeout_s"),
+        ({"retries": 5}, "Retries"),
+    ],
+)
+def test_trl_arguments_are_checked_when_the_function_is_made(arguments, said):
+    """Not at the first step, when the models are loaded."""
+    with pytest.raises((TypeError, ValueError), match=said):
+        trl.reward_func("http://127.0.0.1:9", **arguments)
+
+
+def test_trl_a_column_that_is_not_there_is_named():
+    """With those that are."""
+    reward = trl.reward_func("http://127.0.0.1:9", sync=True, columns={"reference": "answer"})
+    with pytest.raises(Refused, match=r"no column 'answer'; there are: solution$"):
+        reward(prompts=[EGG], completions=[GOOD], solution=["x"], completion_ids=[[1]], log_extra=print)
+
+
 def test_trl_columns_of_the_dataset_become_fields(demonstration):
     """A model that has no use for a reference says so; none is sent unasked."""
     reward = trl.reward_func(demonstration.url, sync=True, columns={"reference": "solution"})
@@ -199,6 +224,22 @@ async def test_slime(demonstration, expected, monkeypatch, templated):
     assert set(told[0]["members"]) == MEMBERS
 
 
+async def test_slime_a_reward_depends_on_nothing_but_its_sample(demonstration, expected, monkeypatch):
+    """Alone or in a group of prompts in both forms, with an end token or without: what slime's own request is told."""
+    monkeypatch.setenv("GUERDON_URL", demonstration.url)
+    samples = [
+        SimpleNamespace(prompt=form(EGG), response=GOOD + end)
+        for form in (asked, chatml) for end in ("", "<|im_end|>")
+    ]  # fmt: skip
+    plain = SimpleNamespace(reward_key=None)
+    rewards = await custom_rm(plain, samples)
+    assert rewards == close([expected[0]] * 4)
+    for sample, reward in zip(samples, rewards, strict=True):
+        assert await custom_rm(plain, sample) == reward
+        body = {"prompt": sample.prompt, "response": sample.response, "label": None}
+        assert demonstration.post("/v1/slime/default", body).json() == reward
+
+
 def chatml(prompt):
     return f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
 
@@ -208,6 +249,7 @@ async def test_openrlhf(demonstration, expected, monkeypatch):
     monkeypatch.setenv("GUERDON_URL", demonstration.url)
     prompts = [chatml(prompt) for prompt in PROMPTS]
     queries = [f"{p}{r}<|im_end|>" for p, r in zip(prompts, RESPONSES, strict=True)]
+    assert openrlhf.reward_func(queries[:1], prompts[:1], None)["rewards"] == close(expected[:1])
     for function in (openrlhf.reward_func, openrlhf.reward_func_of(demonstration.url, model="default")):
         calls = (asyncio.to_thread(function, [q], [p], [None]) for q, p in zip(queries, prompts, strict=True))
         told = await asyncio.gather(*calls)
@@ -215,6 +257,72 @@ async def test_openrlhf(demonstration, expected, monkeypatch):
         assert [torch.tensor([one["scores"]]).item() for one in told] == close(expected)
         assert {frozenset(one["extra_logs"]) for one in told} == {frozenset(MEMBERS | {"std"})}
         assert all(torch.tensor([value]).isfinite().all() for one in told for value in one["extra_logs"].values())
+
+
+def ask_trl(url, **patience):
+    trl.reward_func(url, sync=True, **patience)(prompts=[EGG], completions=[GOOD])
+
+
+def ask_verl(url, **patience):
+    if "retries" in patience:
+        patience["retries"] = {"attempts": patience["retries"].attempts}
+    verl.compute_score_blocking("any", GOOD, None, {"question": EGG}, url=url, **patience)
+
+
+def ask_ms_swift(url, **patience):
+    asyncio.run(orm(url, **patience)()([GOOD], messages=[asked(EGG) + answered(GOOD)]))
+
+
+def ask_openrlhf(url, **patience):
+    openrlhf.reward_func_of(url, **patience)([EGG + GOOD], [EGG], None)
+
+
+def ask_slime(url, timeout_s=None, retries=None):
+    async def once():
+        try:
+            await custom_rm(SimpleNamespace(), SimpleNamespace(prompt=EGG, response=GOOD))
+        finally:
+            await asynchronous(place()).close()
+
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("GUERDON_URL", url)
+        if timeout_s is not None:
+            environment.setenv("GUERDON_TIMEOUT_S", str(timeout_s))
+            environment.setenv("GUERDON_ATTEMPTS", str(retries.attempts))
+        asyncio.run(once())
+
+
+ADAPTERS = [ask_trl, ask_verl, ask_ms_swift, ask_openrlhf, ask_slime]
+
+
+@pytest.mark.parametrize("ask", ADAPTERS)
+def test_an_adapter_waits_longer_than_the_trainer_would(ask):
+    """verl's own sixteen tries take 330 seconds, more than any other's; the service is told how long there is."""
+    refusal = {"error": {"code": "invalid", "message": "no"}}
+    with scripted(lambda *_: Answer(422, refusal)) as server:
+        with pytest.raises(Refused):
+            ask(server.url)
+        (sent,) = server.asked
+    assert int(sent.headers["x-request-timeout-ms"]) > 330_000
+
+
+@pytest.mark.parametrize("ask", ADAPTERS)
+def test_an_adapters_patience_can_be_set(ask):
+    """In seconds, and in attempts."""
+    overloaded = {"error": {"code": "overloaded", "message": "no"}}
+    with scripted(lambda *_: Answer(503, overloaded)) as server:
+        with pytest.raises(Busy):
+            ask(server.url, timeout_s=50, retries=Retries(attempts=2))
+        assert len(server.asked) == 2
+    assert int(server.asked[0].headers["x-request-timeout-ms"]) <= 50_000
+
+
+@pytest.mark.parametrize(("name", "value"), [("TIMEOUT_S", "soon"), ("TIMEOUT_S", "-1"), ("ATTEMPTS", "0")])
+def test_the_environments_numbers_are_checked(monkeypatch, name, value):
+    """By name, as they are read by trainers' workers far from where they were set."""
+    monkeypatch.setenv(f"GUERDON_{name}", value)
+    with pytest.raises(ValueError, match=f"GUERDON_{name}"):
+        place("http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("adapter", ["trl", "verl", "openrlhf", "slime", "ms_swift"])

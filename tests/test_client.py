@@ -156,6 +156,38 @@ def test_the_clients_readme_runs(demonstration):
         assert names.get("failed", []) == []
 
 
+def test_any_path_is_answered_as_it_is(service):
+    """Lists, numbers and objects; refusals as the class of their code, in whatever words they come."""
+    with Client(service.url) as client:
+        reward = client.score(PROMPT, ["r"])[0]
+        assert client.call("/v1/slime/default", {"prompt": [{"role": "user", "content": PROMPT}], "response": "r"}) == (
+            pytest.approx(reward)
+        )
+        pair = {"inputs": [PROMPT, "r"], "raw_scores": True}
+        assert client.call("/predict", pair)[0]["score"] == pytest.approx(reward)
+        (ranked,) = client.call("/rerank", {"query": PROMPT, "texts": ["r"], "raw_scores": True})
+        assert ranked["score"] == pytest.approx(reward)
+        assert len(client.call("/classify", {"text": ["a", "b"]})) == 2
+        with pytest.raises(Refused) as tei:
+            client.call("/rerank", {"query": PROMPT, "texts": [5]})
+        assert (tei.value.code, tei.value.status) == ("invalid", 422)
+        assert tei.value.field.startswith("texts")
+        for path, body in (
+            ("/classify", {"input": ["a"], "model": "nobody"}),
+            ("/v2/models/nobody/infer", {"inputs": []}),
+            ("/v1/slime/nobody", {"prompt": "p", "response": "r"}),
+        ):
+            with pytest.raises(GuerdonError) as refused:
+                client.call(path, body)
+            assert refused.value.code in ("unknown_model", "invalid"), path
+
+
+def test_one_text_among_many_inputs_is_refused(service):
+    """It is not taken apart to fit the service's limits."""
+    with Client(service.url) as client, pytest.raises(Refused, match="responses"):
+        client.score_many([{"prompt": PROMPT, "responses": "longer than five letters"}])
+
+
 def test_nothing_asked_is_nothing_answered(service):
     """An empty batch needs no service's word."""
     with Client(service.url) as client:

@@ -106,8 +106,32 @@ def test_what_grpc_does_not_carry_is_refused(clients):
     """Other servers' protocols are HTTP's."""
     with pytest.raises(Refused, match="over HTTP only"):
         clients[1].call("/get_reward", {"query": ["q"]})
-    with pytest.raises(Refused, match="cannot be said"):
-        clients[1].score_inputs([{"prompt": "p", "respones": ["r"]}])
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "said"),
+    [
+        ({"detial": "members"}, "detial", "did you mean 'detail'"),
+        ({"inputs": [{"prompt": "p", "respones": ["r"]}]}, "inputs[0].respones", "did you mean 'responses'"),
+        ({"inputs": [{"prompt": "p", "responses": ["r", 5]}]}, "inputs[0].responses[1]", "not int"),
+        ({"inputs": [{"prompt": "p", "responses": "abc"}]}, "inputs[0].responses", "a list is needed"),
+        (
+            {"inputs": [{"prompt": "p", "responses": [[{"content": "r", "rol": "user"}]]}]},
+            "inputs[0].responses[0][0].rol",
+            "did you mean 'role'",
+        ),
+        ({"inputs": [{"messages": ["hi"], "responses": ["r"]}]}, "inputs[0].messages[0]", "a message is needed"),
+        ({"inputs": [{"prompt": ["p"], "responses": ["r"]}]}, "inputs[0].prompt", "text is needed"),
+        ({"inputs": ["p"]}, "inputs[0]", "an object is needed"),
+        ({"aggregation": {"methd": "mean"}}, "aggregation.methd", "did you mean 'method'"),
+        ({"step": "first"}, None, "cannot be said"),
+    ],
+)
+def test_what_protobuf_cannot_say_is_named(body, field, said):
+    """By its place, with what was meant, before anything is sent."""
+    with Client("grpc://127.0.0.1:9") as client, pytest.raises(Refused, match=said) as refused:
+        client.call("/v1/score", body)
+    assert (refused.value.code, refused.value.field) == ("invalid", field)
 
 
 def test_nobody_there_and_no_time_are_told():

@@ -3,6 +3,7 @@
 import asyncio
 import pickle
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -10,8 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guerdon.domain.errors import BY_CODE
-from guerdon_client import AsyncClient, Busy, Client, GuerdonError, Refused, Retries, TimedOut, Unreachable
+from guerdon_client import (
+    AsyncClient,
+    Busy,
+    Client,
+    GuerdonError,
+    Refused,
+    Retries,
+    TimedOut,
+    UnknownModel,
+    Unreachable,
+    openrlhf,
+    trl,
+)
+from guerdon_client.environment import place
 from guerdon_client.errors import KINDS, OF_INPUTS, of_code
+from guerdon_client.ms_swift import orm
 from guerdon_client.requests import Request
 from guerdon_client.retries import RETRIED_STATUSES, retry_after_s
 from guerdon_client.steps import Ask, Patience, Pause, Reply, answered
@@ -22,7 +37,7 @@ SCORED = {
     "usage": {"responses": 1, "cached": 0, "tokens": 3, "tokens_computed": 3},
 }  # fmt: skip
 OVERLOADED = {"error": {"code": "overloaded", "message": "the queue is full"}}
-QUICK = Retries(first_s=0.001, longest_s=0.002)
+QUICK = Retries(attempts=10, first_s=0.001, longest_s=0.002)
 
 statuses = st.sampled_from([0, 200, 400, 404, 408, 422, 429, 500, 502, 503, 504])
 
@@ -82,6 +97,44 @@ def test_a_call_never_outlives_its_time(failures, timeout_s, drawn):
     assert clock[0] <= timeout_s
 
 
+@pytest.mark.parametrize("failure", [of_code("unreachable", "gone"), Reply(503, OVERLOADED, 1.0)])
+@pytest.mark.parametrize("drawn", [0.05, 0.5, 0.95])
+def test_a_call_is_pursued_for_all_its_time(failure, drawn):
+    """By default: a service that is away is asked until less is left than the next wait would take."""
+    clock, asked = [0.0], 0
+    patience = Patience(timeout_s=120, retries=Retries(), now=lambda: clock[0], draw=lambda: drawn)
+    steps = answered(Request(path="/v1/score", body={}), patience)
+    step = next(steps)
+    with pytest.raises(GuerdonError, match=r"unreachable|overloaded"):
+        while True:
+            if isinstance(step, Pause):
+                clock[0] += step.seconds
+            asked += isinstance(step, Ask)
+            step = steps.send(failure if isinstance(step, Ask) else None)
+    assert 120 - 10 - 1 <= clock[0] < 120
+    assert asked > 10
+
+
+def test_the_first_error_ends_a_call_of_many_requests():
+    """The others may take as long as they like: nobody waits for them, and none is tried again."""
+    held = threading.Event()
+    refusal = {"error": {"code": "invalid", "message": "no", "field": "model"}}
+
+    def script(_, asked):
+        if asked.body is None:
+            return Answer(200, {"data": []})
+        return Answer(422, refusal) if len(asked.body["inputs"]) == 1 else Answer(503, OVERLOADED, after=held)
+
+    inputs = [{"prompt": "p", "responses": ["r"]}] * 257
+    with scripted(script) as server, Client(server.url) as client, ThreadPoolExecutor(1) as pool:
+        try:
+            with pytest.raises(Refused):
+                pool.submit(client.score_many, inputs).result(10)
+        finally:
+            held.set()
+    assert len(server.asked) <= 3
+
+
 def test_retry_after_is_seconds_or_a_date():
     """As RFC 9110 has it; anything else says nothing."""
     now = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -97,6 +150,8 @@ def test_copies_are_sent_when_a_request_is_slow():
     assert Retries().copies_at(60, None) == ()
     assert Retries().copies_at(60, 0.5) == (0.5,)
     assert Retries(attempts=4, attempt_s=10).copies_at(25, 0.5) == (0.5, 10, 20)
+    assert Retries(attempts=2, attempt_s=10).copies_at(25, None) == (10,)
+    assert len(Retries(attempt_s=0.1).copies_at(600, None)) == 9
 
 
 @pytest.mark.parametrize("status", sorted(RETRIED_STATUSES))
@@ -140,6 +195,47 @@ def test_what_will_not_pass_is_raised_at_once():
                 client.score("p", ["r"])
         assert (refused.value.code, refused.value.status, refused.value.field) == ("invalid", 422, "model")
         assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "code", "field"),
+    [
+        (404, {"error": {"code": "unknown_model", "message": "m"}}, UnknownModel, "unknown_model", None),
+        (422, {"error": "m", "error_type": "E", "code": "invalid", "field": "texts"}, Refused, "invalid", "texts"),
+        (422, {"error": {"message": "m", "type": "invalid", "param": "f", "code": 422}}, Refused, "invalid", "f"),
+        (422, {"error": "m"}, Refused, "invalid", None),
+        (504, {"error": "m"}, TimedOut, "deadline_exceeded", None),
+        (418, {"error": "m"}, GuerdonError, "not_guerdon", None),
+        (404, {"detail": "Not Found"}, GuerdonError, "not_guerdon", None),
+        (422, [1], GuerdonError, "not_guerdon", None),
+        (500, None, GuerdonError, "not_guerdon", None),
+    ],
+)  # fmt: skip
+def test_errors_are_read_in_every_protocols_words(status, body, kind, code, field):
+    """The service's own, TEI's, OpenAI's, Open Inference's; what is none of these is no Guerdon service."""
+    problem = Reply(status, body, 2.0).problem()
+    assert (type(problem), problem.code, problem.field) == (kind, code, field)
+    assert (problem.status, problem.retry_after_s) == (status, 2.0)
+    assert problem.message == "m" or code == "not_guerdon"
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "127.0.0.1", "ftp://a", "", "//a:1", "unix:///a"])
+@pytest.mark.parametrize("kind", [Client, AsyncClient, place, trl.reward_func, orm, openrlhf.reward_func_of])
+def test_an_address_says_how_the_service_is_asked(kind, url, monkeypatch):
+    """Where it does not, that is told before anything is asked."""
+    monkeypatch.delenv("GUERDON_URL", raising=False)
+    with pytest.raises((ValueError, Refused), match=r"http://|GUERDON_URL"):
+        kind(url)
+
+
+@pytest.mark.parametrize("method", ["score", "rerank", "compare"])
+async def test_one_text_is_no_list_of_responses(method):
+    """Its letters are not scored, one by one, by either client."""
+    with Client("http://127.0.0.1:9") as client, pytest.raises(TypeError, match=r"write \[response\]"):
+        getattr(client, method)("q", "abc")
+    async with AsyncClient("http://127.0.0.1:9") as client:
+        with pytest.raises(TypeError, match=r"write \[response\]"):
+            await getattr(client, method)("q", "abc")
 
 
 def test_attempts_are_counted():

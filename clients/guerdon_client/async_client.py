@@ -14,7 +14,7 @@ from guerdon_client.chunks import Progress
 from guerdon_client.copies import first_answer_async
 from guerdon_client.errors import GuerdonError
 from guerdon_client.requests import Json, Prompt, RankOptions, Response, ScoreOptions, one_input, present
-from guerdon_client.results import Comparison, ModelCard, RerankResult, ScoreBatch, ScoreResult
+from guerdon_client.results import Comparison, ModelCard, RerankResult, ScoreBatch, ScoreResult, parsed
 from guerdon_client.retries import Retries
 from guerdon_client.steps import Ask, Outcome, Patience, Steps
 from guerdon_client.wires import async_wire
@@ -87,7 +87,8 @@ class AsyncClient:
 
     async def score_inputs(self, inputs: Sequence[Json], *, model: str = "default", **options: Any) -> Json:
         """The whole answer of ``/v1/score``, as it is."""
-        return await self.call("/v1/score", {"model": model, "inputs": list(inputs), **options})
+        answer = await self.call("/v1/score", {"model": model, "inputs": list(inputs), **options})
+        return parsed(lambda: dict(answer))
 
     async def rerank(
         self,
@@ -124,7 +125,7 @@ class AsyncClient:
         """The same as the service lists it."""
         return await self._run(self._calls.listed())
 
-    async def call(self, path: str, body: Json | None = None) -> Json:
+    async def call(self, path: str, body: Json | None = None) -> Any:
         """The answer of any of the service's paths."""
         return await self._run(self._calls.call(path, body))
 

@@ -90,7 +90,7 @@ class Calls:
 
     patience: Patience
 
-    def call(self, path: str, body: Json | None) -> Steps[Json]:
+    def call(self, path: str, body: Json | None) -> Steps[Any]:
         """Any path's answer, as it is."""
         return answered(Request(path=path, body=body), self.patience)
 

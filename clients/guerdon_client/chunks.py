@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from guerdon_client.errors import GuerdonError
 from guerdon_client.requests import Json, encoded
@@ -57,11 +57,16 @@ def pieces(inputs: Sequence[Mapping[str, Any]], responses: int | None) -> Iterat
     for index, given in enumerate(inputs):
         body = dict(given)
         listed = body.get("responses")
-        if responses is None or not isinstance(listed, Sequence) or len(listed) <= responses:
+        if responses is None or not _several(listed) or len(listed) <= responses:
             yield Piece(index, 0, body)
             continue
         for first in range(0, len(listed), responses):
             yield Piece(index, first, body | {"responses": list(listed[first : first + responses])})
+
+
+def _several(listed: Any) -> TypeGuard[Sequence[Any]]:
+    """Whether it is a list, and not one text, whose letters would be taken for responses."""
+    return isinstance(listed, Sequence) and not isinstance(listed, str | bytes)
 
 
 def chunks(parts: Iterable[Piece], bounds: Bounds) -> Iterator[list[Piece]]:

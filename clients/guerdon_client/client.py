@@ -3,7 +3,8 @@
 import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from threading import Event
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -14,7 +15,7 @@ from guerdon_client.chunks import Progress
 from guerdon_client.copies import first_answer
 from guerdon_client.errors import GuerdonError
 from guerdon_client.requests import Json, Prompt, RankOptions, Response, ScoreOptions, one_input, present
-from guerdon_client.results import Comparison, ModelCard, RerankResult, ScoreBatch, ScoreResult
+from guerdon_client.results import Comparison, ModelCard, RerankResult, ScoreBatch, ScoreResult, parsed
 from guerdon_client.retries import Retries
 from guerdon_client.steps import Ask, Outcome, Patience, Steps
 from guerdon_client.wires import wire
@@ -29,7 +30,8 @@ class Client:
     A request and its retries have ``timeout_s`` together, and the service is told to stop by then; a call of many
     inputs is several requests, ``in_flight`` at a time. ``api_key`` is for a service that lets in only those who show
     one. With ``hedge_after_s``, a request that is not answered by then is sent a second time. ``ca_file`` holds the
-    certificates to trust, where the service's is not signed by a public authority.
+    certificates to trust, where the service's is not signed by a public authority. Raises ValueError for an
+    address that begins with none of ``http://``, ``https://``, ``grpc://`` and ``grpcs://``.
     """
 
     def __init__(
@@ -97,7 +99,8 @@ class Client:
 
     def score_inputs(self, inputs: Sequence[Json], *, model: str = "default", **options: Any) -> Json:
         """The whole answer of ``/v1/score``, as it is: one request, and errors of inputs in their places."""
-        return self.call("/v1/score", {"model": model, "inputs": list(inputs), **options})
+        answer = self.call("/v1/score", {"model": model, "inputs": list(inputs), **options})
+        return parsed(lambda: dict(answer))
 
     def rerank(
         self,
@@ -134,7 +137,7 @@ class Client:
         """The same as the service lists it. Raises at once where nobody answers."""
         return self._run(self._calls.listed())
 
-    def call(self, path: str, body: Json | None = None) -> Json:
+    def call(self, path: str, body: Json | None = None) -> Any:
         """The answer of any of the service's paths, with this client's patience."""
         return self._run(self._calls.call(path, body))
 
@@ -148,20 +151,23 @@ class Client:
         total, done = sum(size for _, size in works), 0
         if len(works) == 1 and progress is None:
             return [self._run(works[0][0])]
-        with ThreadPoolExecutor(max(1, min(self._in_flight, len(works)))) as pool:
-            running = {pool.submit(self._run, steps): size for steps, size in works}
-            try:
-                for finished in as_completed(running):
-                    finished.result()
-                    done += running[finished]
-                    if progress is not None:
-                        progress(done, total)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        return [future.result() for future in running]
+        over = Event()
+        pool = ThreadPoolExecutor(max(1, min(self._in_flight, len(works))))
+        try:
+            running = {pool.submit(self._run, steps, over): size for steps, size in works}
+            for finished in as_completed(running):
+                finished.result()
+                done += running[finished]
+                if progress is not None:
+                    progress(done, total)
+            return [future.result() for future in running]
+        finally:
+            over.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
-    def _run(self, steps: Steps[T]) -> T:
+    def _run(self, steps: Steps[T], over: Event | None = None) -> T:
+        """Drive the steps; when ``over`` is set, nobody waits for what comes of them, and no further one is taken."""
+        over = over or Event()
         outcome: Outcome | None = None
         while True:
             try:
@@ -172,8 +178,9 @@ class Client:
             if isinstance(step, Ask):
                 outcome = self._asked(step)
             else:
-                time.sleep(step.seconds)
                 outcome = None
+                if over.wait(step.seconds):
+                    raise CancelledError
 
     def _asked(self, step: Ask) -> Outcome:
         deadline = time.monotonic() + step.timeout_s

@@ -84,6 +84,12 @@ OF_INPUTS = frozenset({
     "worker_lost",
 })  # fmt: skip
 """Codes that speak of what was sent; the others speak of the service."""
+OF_STATUS: Mapping[int, str] = {
+    400: "malformed", 401: "unauthorized", 404: "unknown_model", 405: "wrong_method", 408: "slow_body",
+    413: "too_large", 415: "unsupported_media", 422: "invalid", 500: "internal", 503: "unavailable",
+    504: "deadline_exceeded",
+}  # fmt: skip
+"""The code of an error whose protocol has no place for one."""
 
 
 def of_code(code: str, message: str, **more: Any) -> GuerdonError:
@@ -100,6 +106,20 @@ def described(body: Mapping[str, Any], status: int, retry_after_s: float | None 
         field=body.get("field"),
         retry_after_s=retry_after_s,
     )
+
+
+def refused(body: Any, status: int, retry_after_s: float | None = None) -> GuerdonError:
+    """The error that a whole answer tells of, in the service's words or in those of a protocol that it also speaks."""
+    told = body.get("error") if isinstance(body, Mapping) else None
+    if isinstance(told, str):  # TEI, which has the code beside the message; Open Inference, which has none
+        told = {"code": body.get("code", OF_STATUS.get(status)), "message": told, "field": body.get("field")}
+    elif isinstance(told, Mapping) and isinstance(told.get("type"), str):  # OpenAI, whose code is the status
+        told = {"code": told["type"], "message": told.get("message"), "field": told.get("param")}
+    if isinstance(told, Mapping) and isinstance(told.get("code"), str):
+        return described(told, status, retry_after_s)
+    problem = not_guerdon(status)
+    problem.retry_after_s = retry_after_s
+    return problem
 
 
 def not_guerdon(status: int) -> GuerdonError:

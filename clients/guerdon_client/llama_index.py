@@ -42,7 +42,7 @@ class GuerdonRerank(BaseNodePostprocessor):  # type: ignore[misc]  # mypy does n
 
     def _client(self) -> Client:
         key = None if self.api_key is None else self.api_key.get_secret_value()
-        return waiting(Place(self.url, self.model, key), self.timeout_s)
+        return waiting(Place(self.url, self.model, key, self.timeout_s))
 
     def _options(self) -> dict[str, Any]:
         return {"model": self.model} | present({"top_n": self.top_n, "aggregation": self.aggregation})

@@ -79,13 +79,20 @@ def _plain(value: Any) -> Any:
 def one_input(prompt: Prompt, responses: Sequence[Response], **more: Any) -> Json:
     """An input of the native API; optional fields that are None are left out."""
     key = "prompt" if isinstance(prompt, str) else "messages"
-    return {key: prompt, "responses": list(responses)} | present(more)
+    return {key: prompt, "responses": several(responses)} | present(more)
 
 
 def rerank_body(prompt: Prompt, responses: Sequence[Response], **more: Any) -> Json:
     """The body of ``/v1/rerank``."""
     key = "query" if isinstance(prompt, str) else "messages"
-    return {key: prompt, "responses": list(responses)} | present(more)
+    return {key: prompt, "responses": several(responses)} | present(more)
+
+
+def several(responses: Sequence[Response]) -> list[Response]:
+    """The responses as a list. Raises TypeError for a single one, whose letters would else be taken for responses."""
+    if isinstance(responses, str | bytes | Mapping):
+        raise TypeError(f"responses: a list is needed, not a single {type(responses).__name__}; write [response]")
+    return list(responses)
 
 
 def present(values: Mapping[str, Any]) -> Json:

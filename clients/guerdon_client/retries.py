@@ -7,26 +7,28 @@ from email.utils import parsedate_to_datetime
 from guerdon_client.errors import GuerdonError, Unreachable
 
 RETRIED_STATUSES = frozenset({408, 429, 502, 503})
+COPIES = 10
+"""So many of one request are under way at most, where the number of attempts has no bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
-    """How often one request is sent, within the time that the client allows it.
+    """How one request is sent again, within the time that the client allows it; at most ``attempts`` times (None: any).
 
     Waits are drawn evenly between 0 and a bound that starts at ``first_s`` and doubles up to ``longest_s``; what the
     service asks for in Retry-After comes on top. With ``attempt_s``, a request that has no answer after so long is sent
-    again, on another connection, and the first is left open: the service computes the two once, and the answer that
-    comes first counts.
+    again, on another connection, and the first is left open, ten in all unless ``attempts`` says otherwise: the
+    service computes them once, and the answer that comes first counts.
     """
 
-    attempts: int = 10
+    attempts: int | None = None
     first_s: float = 0.1
     longest_s: float = 10.0
     attempt_s: float | None = None
 
     def wait_s(self, problem: GuerdonError, *, attempt: int, left_s: float, drawn: float) -> float | None:
         """How long to wait after the ``attempt``-th failed; None: give up. ``drawn`` lies between 0 and 1."""
-        if attempt >= self.attempts or not _passing(problem):
+        if (self.attempts is not None and attempt >= self.attempts) or not _passing(problem):
             return None
         bound_s = min(self.longest_s, self.first_s * 2 ** min(attempt - 1, 30))
         wait_s = (problem.retry_after_s or 0.0) + drawn * bound_s
@@ -36,7 +38,7 @@ class Retries:
         """When further copies of a request are sent that has no answer yet, in seconds after the first."""
         times = [] if hedge_after_s is None else [hedge_after_s]
         if self.attempt_s is not None:
-            times += [self.attempt_s * n for n in range(1, self.attempts)]
+            times += [self.attempt_s * n for n in range(1, self.attempts or COPIES)]
         return tuple(sorted(time for time in times if time < timeout_s))
 
 

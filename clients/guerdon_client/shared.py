@@ -7,15 +7,14 @@ from functools import cache
 from guerdon_client.async_client import AsyncClient
 from guerdon_client.client import Client
 from guerdon_client.environment import Place
-
-TIMEOUT_S = 120.0
+from guerdon_client.retries import Retries
 
 
 class PerLoop:
     """One `AsyncClient` for each event loop that asks, made when it first does. Trainers may run several loops."""
 
-    def __init__(self, url: str, api_key: str | None) -> None:
-        self._url, self._api_key = url, api_key
+    def __init__(self, url: str, api_key: str | None, timeout_s: float, retries: Retries) -> None:
+        self._url, self._api_key, self._timeout_s, self._retries = url, api_key, timeout_s, retries
         self._clients: dict[asyncio.AbstractEventLoop, AsyncClient] = {}
 
     def client(self) -> AsyncClient:
@@ -23,7 +22,9 @@ class PerLoop:
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
             self._clients = {known: client for known, client in self._clients.items() if not known.is_closed()}
-            self._clients[loop] = AsyncClient(self._url, api_key=self._api_key)
+            self._clients[loop] = AsyncClient(
+                self._url, api_key=self._api_key, timeout_s=self._timeout_s, retries=self._retries
+            )
         return self._clients[loop]
 
     async def close(self) -> None:
@@ -33,23 +34,23 @@ class PerLoop:
             await client.close()
 
 
-def waiting(where: Place, timeout_s: float = TIMEOUT_S) -> Client:
+def waiting(where: Place) -> Client:
     """The process's client of this service; it is closed when the process ends."""
-    return _client(where.url, where.api_key, timeout_s)
+    return _client(where.url, where.api_key, where.timeout_s, where.retries)
 
 
 def asynchronous(where: Place) -> PerLoop:
     """The process's asynchronous clients of this service."""
-    return _clients(where.url, where.api_key)
+    return _clients(where.url, where.api_key, where.timeout_s, where.retries)
 
 
 @cache
-def _client(url: str, api_key: str | None, timeout_s: float) -> Client:
-    client = Client(url, api_key=api_key, timeout_s=timeout_s)
+def _client(url: str, api_key: str | None, timeout_s: float, retries: Retries) -> Client:
+    client = Client(url, api_key=api_key, timeout_s=timeout_s, retries=retries)
     atexit.register(client.close)
     return client
 
 
 @cache
-def _clients(url: str, api_key: str | None) -> PerLoop:
-    return PerLoop(url, api_key)
+def _clients(url: str, api_key: str | None, timeout_s: float, retries: Retries) -> PerLoop:
+    return PerLoop(url, api_key, timeout_s, retries)

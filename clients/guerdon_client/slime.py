@@ -1,14 +1,15 @@
 """Rewards for slime: ``--custom-rm-path guerdon_client.slime.custom_rm``."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from guerdon_client.async_client import AsyncClient
-from guerdon_client.environment import Place, place
-from guerdon_client.groups import Text, disagreement, grouped, rows
+from guerdon_client.environment import place
+from guerdon_client.groups import Text
 from guerdon_client.requests import Json
+from guerdon_client.results import parsed
 from guerdon_client.shared import asynchronous
 
 Reward = float | Json
@@ -19,39 +20,35 @@ class Sample(Protocol):
 
     prompt: Text
     response: str
-    label: str | None
 
 
 async def custom_rm(args: Any, sample: Sample | Sequence[Sample], **_: Any) -> Reward | list[Reward]:
     """The reward of a sample, or of each of a group (``--group-rm``). Raises GuerdonError.
 
     A number; with ``--reward-key``, an object that holds it as ``reward``, with an ensemble's ``std`` and ``members``.
-    Prompts that are messages are templated by the service; strings are what slime has templated already.
+    Each sample goes to the service's route for slime, so that its reward depends on nothing but itself.
     """
     where = place()
+    path = f"/v1/slime/{quote(where.model, safe='')}?format=dict"
     client = asynchronous(where).client()
     samples = list(sample) if isinstance(sample, Sequence) else [sample]
-    if any(isinstance(one.prompt, str) for one in samples):
-        told = list(await asyncio.gather(*(_templated(client, where, one) for one in samples)))
-    else:
-        told = await _messages(client, where, samples)
-    rewards: list[Reward] = [one if getattr(args, "reward_key", None) else one["reward"] for one in told]
-    return rewards if isinstance(sample, Sequence) else rewards[0]
+    told = await _all([_asked(client, path, one) for one in samples])
+    numbers = parsed(lambda: [float(one["reward"]) for one in told])
+    rewards: Sequence[Reward] = told if getattr(args, "reward_key", None) else numbers
+    return list(rewards) if isinstance(sample, Sequence) else rewards[0]
 
 
-async def _templated(client: AsyncClient, where: Place, sample: Sample) -> Json:
-    body = {"prompt": sample.prompt, "response": sample.response, "label": sample.label}
-    return await client.call(f"/v1/slime/{quote(where.model, safe='')}?format=dict", body)
+async def _asked(client: AsyncClient, path: str, sample: Sample) -> Json:
+    told: Json = await client.call(path, {"prompt": sample.prompt, "response": sample.response})
+    return told
 
 
-async def _messages(client: AsyncClient, where: Place, samples: Sequence[Sample]) -> list[Json]:
-    inputs = grouped([one.prompt for one in samples], [one.response for one in samples])
-    batch = await client.score_many(inputs, model=where.model, detail="members")
-    columns = disagreement(inputs, batch)
-    std = columns.pop("std", None)
-    return [
-        {"reward": reward}
-        | ({} if std is None else {"std": std[at]})
-        | {"members": {name: column[at] for name, column in columns.items()}}
-        for at, reward in enumerate(rows(inputs, list(batch.good())))
-    ]
+async def _all(asked: Sequence[Coroutine[Any, Any, Json]]) -> list[Json]:
+    """What all of them say; the first error ends the others."""
+    tasks = [asyncio.create_task(one) for one in asked]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
 
-from guerdon_client.errors import GuerdonError, described, not_guerdon
-from guerdon_client.requests import Json, Request
+from guerdon_client.errors import GuerdonError, refused
+from guerdon_client.requests import Request
 from guerdon_client.retries import Retries
 
 T = TypeVar("T")
@@ -37,14 +37,9 @@ class Reply:
 
     def problem(self) -> GuerdonError | None:
         """The error that it tells of; None where it is a good answer."""
-        if self.status == 200 and isinstance(self.body, dict):
+        if self.status == 200 and self.body is not None:
             return None
-        told = self.body.get("error") if isinstance(self.body, dict) else None
-        if isinstance(told, dict):
-            return described(told, self.status, self.retry_after_s)
-        problem = not_guerdon(self.status)
-        problem.retry_after_s = self.retry_after_s
-        return problem
+        return refused(self.body, self.status, self.retry_after_s)
 
 
 Outcome = Reply | GuerdonError
@@ -61,7 +56,7 @@ class Patience:
     draw: Callable[[], float]
 
 
-def answered(request: Request, patience: Patience) -> Steps[Json]:
+def answered(request: Request, patience: Patience) -> Steps[Any]:
     """The body of a good answer. Raises GuerdonError where none came within the budget."""
     deadline = patience.now() + patience.timeout_s
     for attempt in count(1):
@@ -70,8 +65,7 @@ def answered(request: Request, patience: Patience) -> Steps[Json]:
         problem = outcome if isinstance(outcome, GuerdonError) else outcome.problem()
         if problem is None:
             assert isinstance(outcome, Reply)
-            body: Json = outcome.body
-            return body
+            return outcome.body
         left_s = deadline - patience.now()
         wait_s = patience.retries.wait_s(problem, attempt=attempt, left_s=left_s, drawn=patience.draw())
         if wait_s is None:

@@ -8,6 +8,7 @@ from guerdon_client.errors import Refused
 from guerdon_client.groups import Text, disagreement, grouped, said
 from guerdon_client.requests import Json, present
 from guerdon_client.results import ScoreBatch
+from guerdon_client.retries import Retries
 from guerdon_client.shared import asynchronous, waiting
 
 PROMPT_KEYS = ("prompt", "messages", "question", "problem")
@@ -23,8 +24,9 @@ async def compute_score(
 ) -> dict[str, float]:
     """``score``, and beside it what becomes columns of verl's logs: ``std`` and each member of an ensemble.
 
-    ``settings`` come from verl's ``reward_kwargs``: ``url``, ``model``, ``api_key``, ``aggregation``, ``prompt_key``
-    (of ``extra_info``), ``use_ground_truth`` (as the reference). Others are verl's own, and are not used.
+    ``settings`` come from verl's ``reward_kwargs``: ``url``, ``model``, ``api_key``, ``timeout_s``, ``retries`` (the
+    fields of `Retries`), ``aggregation``, ``prompt_key`` (of ``extra_info``), ``use_ground_truth`` (as the reference).
+    Others are verl's own, and are not used.
     """
     where, inputs, options = _asked(solution_str, ground_truth, extra_info or {}, settings)
     client = asynchronous(where).client()
@@ -46,7 +48,14 @@ def compute_score_blocking(
 def _asked(
     solution: str, ground_truth: Any, extra_info: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> tuple[Place, list[Json], dict[str, Any]]:
-    where = place(settings.get("url"), settings.get("model"), settings.get("api_key"))
+    retries = settings.get("retries")
+    where = place(
+        settings.get("url"),
+        settings.get("model"),
+        settings.get("api_key"),
+        timeout_s=settings.get("timeout_s"),
+        retries=Retries(**retries) if isinstance(retries, Mapping) else retries,
+    )
     columns = {"reference": [str(ground_truth)]} if settings.get("use_ground_truth") else {}
     prompt = said(_prompt(extra_info, settings.get("prompt_key")))
     return where, grouped([prompt], [solution], columns), present({"aggregation": settings.get("aggregation")})

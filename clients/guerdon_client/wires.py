@@ -4,11 +4,12 @@ from typing import Protocol
 
 import httpx
 
+from guerdon_client.addresses import scheme_of
 from guerdon_client.http_wire import AsyncHttpWire, HttpWire
 from guerdon_client.requests import Request
 from guerdon_client.steps import Outcome
 
-GRPC = ("grpc://", "grpcs://")
+HTTP = ("http", "https")
 MISSING = "for grpc:// and grpcs:// addresses: pip install 'guerdon-client[grpc]'"
 
 
@@ -37,8 +38,8 @@ class AsyncWire(Protocol):
 
 
 def wire(url: str, *, api_key: str | None, ca_file: str | None, transport: httpx.BaseTransport | None) -> Wire:
-    """By the address's scheme: HTTP, or gRPC."""
-    if not url.startswith(GRPC):
+    """By the address's scheme: HTTP, or gRPC. Raises ValueError for any other."""
+    if scheme_of(url) in HTTP:
         return HttpWire(url, api_key=api_key, ca_file=ca_file, transport=transport)
     try:
         from guerdon_client.grpc_wire import GrpcWire
@@ -51,7 +52,7 @@ def async_wire(
     url: str, *, api_key: str | None, ca_file: str | None, transport: httpx.AsyncBaseTransport | None
 ) -> AsyncWire:
     """The same for one event loop."""
-    if not url.startswith(GRPC):
+    if scheme_of(url) in HTTP:
         return AsyncHttpWire(url, api_key=api_key, ca_file=ca_file, transport=transport)
     try:
         from guerdon_client.grpc_wire import AsyncGrpcWire
