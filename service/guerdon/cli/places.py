@@ -18,7 +18,7 @@ from guerdon.domain.ports import ignore
 from guerdon.gateway import Gateway
 from guerdon.transport.native import NativeApi
 from guerdon.wiring import Plan, Service, plan
-from guerdon_client import Client, GuerdonError
+from guerdon_client import Client, GuerdonError, Retries
 
 
 class Place(Protocol):
@@ -84,8 +84,8 @@ class There:
 
     def _client(self) -> Client:
         try:
-            return Client(self._url, api_key=self._api_key)
-        except httpx.InvalidURL as error:
+            return Client(self._url, api_key=self._api_key, retries=Retries(attempts=1))  # `Steadfast` asks again
+        except (httpx.InvalidURL, ValueError) as error:
             raise CannotRun(f"--url {self._url}: {error}") from error
 
 
