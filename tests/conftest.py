@@ -38,7 +38,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
 @pytest.fixture(scope="session")
 def demonstration(tmp_path_factory: pytest.TempPathFactory):
     """`guerdon serve`, as it comes: the demonstration ensemble."""
-    with serving(None, tmp_path_factory.mktemp("demonstration")) as running:
+    with serving(None, tmp_path_factory.mktemp("demonstration"), grpc=True) as running:
         yield running
 
 

@@ -33,21 +33,21 @@ def rows(name):
 
 
 def best_of(service, row, model="default"):
-    body = {"model": model, "query": row["prompt"], "documents": row["responses"], "top_n": 1}
+    body = {"model": model, "query": row["prompt"], "responses": row["responses"], "top_n": 1}
     return service.post("/v1/rerank", body).json()["results"][0]["index"]
 
 
-def test_it_picks_an_acceptable_response(service):
+def test_it_picks_an_acceptable_response(api):
     """For at least 85 % of the shipped prompts, none of which was used in training."""
     examples = rows("best_of_n.jsonl")
     trained = {row["prompt"] for row in rows("default_model/questions.jsonl")}
     assert len(examples) >= 30
     assert not trained & {row["prompt"] for row in examples}
-    right = sum(best_of(service, row) in row["acceptable"] for row in examples)
+    right = sum(best_of(api, row) in row["acceptable"] for row in examples)
     assert right / len(examples) >= 0.85
 
 
-def test_raw_member_scores_are_the_published_heads_over_the_published_backbone(service, planned):
+def test_raw_member_scores_are_the_published_heads_over_the_published_backbone(api, planned):
     """Each member equals its head file, applied by hand to transformers' own hidden states."""
     folder = planned.scorers["heads"].checkpoint.folder
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
@@ -62,7 +62,7 @@ def test_raw_member_scores_are_the_published_heads_over_the_published_backbone(s
 
     row = rows("best_of_n.jsonl")[0]
     body = {"inputs": [{"prompt": row["prompt"], "responses": row["responses"]}], "detail": "members"}
-    members = service.post("/v1/score", body).json()["data"][0]["members_raw"]
+    members = api.post("/v1/score", body).json()["data"][0]["members_raw"]
     heads = Path(load(None, {})[1]) / "heads"
     for name, scores in members.items():
         head = load_head(heads / f"{name.removeprefix('heads.')}.safetensors")
@@ -82,14 +82,14 @@ def test_one_forward_pass_carries_every_head(service):
         assert (again["usage"]["cached"], again["usage"]["tokens_computed"]) == (1, 0)
 
 
-def test_relevance_prefers_what_is_relevant(service):
+def test_relevance_prefers_what_is_relevant(api):
     """With a reference the constrained branch, within 0 and 5.12; without one the open-ended."""
     close, far = "Boil it for eight minutes in a pot of water.", "The moon is far away."
     one = {"prompt": "How do I boil an egg?", "responses": [close, far]}
-    gold = service.post(
+    gold = api.post(
         "/v1/score", {"model": "relevance", "inputs": [{**one, "reference": "Cook it in boiling water for 8 minutes."}]}
     )
-    free = service.post("/v1/score", {"model": "relevance", "inputs": [one]})
+    free = api.post("/v1/score", {"model": "relevance", "inputs": [one]})
     for answer in (gold, free):
         near_reward, far_reward = answer.json()["data"][0]["rewards"]
         assert near_reward > far_reward
@@ -104,19 +104,19 @@ def test_the_tokenizer_files_own_limit_of_128_is_off(planned):
     assert tokenizer.max_tokens == 512
 
 
-def test_a_text_of_more_than_512_tokens_is_an_error(service):
+def test_a_text_of_more_than_512_tokens_is_an_error(api):
     """It names the response and the limit."""
     body = {"inputs": [{"prompt": "Hi", "responses": ["fine", "word " * 600]}]}
-    answer = service.post("/v1/score", body)
+    answer = api.post("/v1/score", body)
     assert answer.status_code == 422
     assert answer.json()["error"]["field"] == "inputs[0].responses[1]"
     assert "at most 512" in answer.json()["error"]["message"]
 
 
-def test_the_members_disagree_a_little(service):
+def test_the_members_disagree_a_little(api):
     """Five heads are five opinions, if close ones: the spread is never 0."""
     row = rows("best_of_n.jsonl")[1]
-    answer = service.post("/v1/score", {"inputs": [{"prompt": row["prompt"], "responses": row["responses"]}]}).json()
+    answer = api.post("/v1/score", {"inputs": [{"prompt": row["prompt"], "responses": row["responses"]}]}).json()
     assert all(spread > 0 for spread in answer["data"][0]["std"])
 
 
