@@ -52,8 +52,11 @@ def test_the_model_comes_from_the_body_or_the_url(service):
     assert asked("/classify?model=pairs") == native(service, "pairs")
     assert asked("/classify") == native(service, "default")
     inputs = [{"prompt": PROMPT, "responses": [RESPONSE]}]
+    counted = {"endpoint": "/v1/score", "model": "pairs"}
+    before = service.metric("guerdon_requests_total", **counted)
     assert service.post("/v1/score?model=pairs", {"inputs": inputs}).json()["model"] == "pairs"
     assert service.post("/v1/score?model=pairs", {"inputs": inputs, "model": "chat"}).json()["model"] == "chat"
+    assert service.metric("guerdon_requests_total", **counted) == before + 1
     assert service.post("/v1/rerank?model=nobody", {"query": PROMPT, "documents": ["a"]}).status_code == 404
 
 

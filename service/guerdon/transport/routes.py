@@ -33,10 +33,9 @@ REFUSED = {
 
 def _named(call: Call, body: Asked) -> Asked:
     """The body with the model that the URL names, where it names none itself."""
-    asked = call.request.query_params.get("model")
-    if asked and "model" not in body.model_fields_set:
-        return body.model_copy(update={"model": asked})
-    return body
+    model = call.named(body.model if "model" in body.model_fields_set else None)
+    call.request.state.model = call.desk.gateway.meant(model)
+    return body if model == body.model else body.model_copy(update={"model": model})
 
 
 async def _score(call: Call, body: ScoreRequest) -> object:
@@ -104,7 +103,6 @@ def _endpoint(path: Path, desk: Desk, health: Health) -> Callable[[Request], Any
             given = await load_json(request)
             dialect = path.dialect(given)
             body = checked(given, dialect.body)
-            request.state.model = desk.gateway.meant(getattr(body, "model", None) or "")
             call = Call(request, desk, deadline, given)
             with calling(Caller(request.state.tenant, getattr(body, "cache", "read-write"))):
                 return json_response(await dialect.answer(call, body), headers=call.headers)
