@@ -9,6 +9,7 @@ import uvloop
 from checkpoints import build_checkpoint
 from guerdon.cli.main import main
 from over_grpc import OverGrpc
+from redis_servers import redis_server
 from running import serving
 
 
@@ -51,6 +52,13 @@ def api(request, service):
     over = OverGrpc(service.grpc)
     yield over
     over.channel.close()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A redis-server of the test's own."""
+    with redis_server(tmp_path / "redis") as running:
+        yield running
 
 
 @pytest.fixture
