@@ -108,6 +108,12 @@ class EngineFailed(ServiceError):
     code = "engine_failed"
 
 
+class UnparsableVerdict(ServiceError):
+    """A judge's verdict cannot be read, and a score is not guessed from it."""
+
+    code = "unparsable_verdict"
+
+
 class WorkerLost(ServiceError):
     """The worker died or hung on this response more often than it is retried."""
 
@@ -162,6 +168,7 @@ STATUS: dict[type[ServiceError], Status] = {
     Cancelled: Status(499, "CANCELLED"),
     NonFinite: Status(500, "INTERNAL"),
     EngineFailed: Status(500, "INTERNAL"),
+    UnparsableVerdict: Status(500, "INTERNAL"),
     WorkerLost: Status(503, "UNAVAILABLE"),
     Overloaded: Status(503, "UNAVAILABLE"),
     Unavailable: Status(503, "UNAVAILABLE"),

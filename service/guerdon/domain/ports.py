@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from guerdon.domain.chat import Chat, Generation
 from guerdon.domain.events import Event
 from guerdon.domain.queries import Answer, Query
 from guerdon.domain.samples import Sample
@@ -25,6 +26,14 @@ class Engine(Protocol):
 
     async def answer(self, queries: Sequence[Query], deadline: float) -> list[Answer]:
         """Answer until ``deadline``, a time of the event loop's clock."""
+        ...
+
+
+class Generator(Protocol):
+    """A generative model."""
+
+    async def generate(self, chat: Chat, deadline: float) -> Generation:
+        """Go on with the conversation until ``deadline``, a time of the event loop's clock. Raises ServiceError."""
         ...
 
 

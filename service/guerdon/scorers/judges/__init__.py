@@ -1,0 +1,1 @@
+"""Judges: generative models that are asked for a verdict, and what is made of it."""
