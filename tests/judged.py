@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.judge_engines import Always, Scripted
 
 from guerdon.domain.chat import Generation
 from guerdon.domain.samples import Sample, assistant, user
@@ -16,6 +15,7 @@ from guerdon.scorers.judges.principle import Principle, PrincipleSettings
 from guerdon.scorers.judges.prompt import Prompt
 from guerdon.scorers.judges.recipe import Unparsable
 from guerdon.scorers.judges.rubric import Rubric, RubricSettings
+from judge_engines import Always, Scripted
 
 VERDICTS = Path(__file__).parent / "verdicts"
 FREE, HELD = Judging(structured=False), Judging()

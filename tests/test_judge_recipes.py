@@ -8,8 +8,18 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.judge_engines import Always, Saying, Scripted
-from tests.judged import (
+
+from guerdon.domain.chat import Generation
+from guerdon.domain.errors import Invalid, Overloaded
+from guerdon.domain.samples import Message, Sample, assistant, user
+from guerdon.scorers.judges.common import Judging
+from guerdon.scorers.judges.fencing import fenced
+from guerdon.scorers.judges.grm import Grm, GrmSettings
+from guerdon.scorers.judges.prompt import Prompt
+from guerdon.scorers.judges.recipe import Unparsable
+from guerdon.scorers.judges.rubric import RubricSettings
+from judge_engines import Always, Saying, Scripted
+from judged import (
     FREE,
     HELD,
     cases,
@@ -25,16 +35,6 @@ from tests.judged import (
     text_of,
     vote,
 )
-
-from guerdon.domain.chat import Generation
-from guerdon.domain.errors import Invalid, Overloaded
-from guerdon.domain.samples import Message, Sample, assistant, user
-from guerdon.scorers.judges.common import Judging
-from guerdon.scorers.judges.fencing import fenced
-from guerdon.scorers.judges.grm import Grm, GrmSettings
-from guerdon.scorers.judges.prompt import Prompt
-from guerdon.scorers.judges.recipe import Unparsable
-from guerdon.scorers.judges.rubric import RubricSettings
 
 
 @pytest.mark.parametrize("case", cases("grm"))
@@ -117,6 +117,18 @@ def test_whatever_a_model_writes_is_a_verdict_on_the_scale_or_a_reason(text, fin
             assert len(str(problem)) < 300
         else:
             assert set(made.scores) <= scale
+
+
+@pytest.mark.parametrize(
+    "unit", ['\\"', "'", "{", "a ", "a: ", ", ", "{a: ", "<think>", "\\boxed{", "```json\n", '{"a": 1} ']
+)
+@pytest.mark.parametrize("before", ["", '{"', "{'", "{"])
+def test_a_long_answer_takes_no_long_time(before, unit):
+    """Half a million characters are looked through once, not once for each of them."""
+    text = before + unit * (500_000 // len(unit))
+    for recipe in (grm(), principle(), rubric()):
+        with pytest.raises(Unparsable):
+            vote(recipe, sample(2, principle="p"), Always(text))
 
 
 def fair(chat):

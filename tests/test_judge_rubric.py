@@ -4,14 +4,15 @@ import json
 
 import pytest
 from pydantic import ValidationError
-from tests.judge_engines import Always, Scripted
-from tests.judged import FREE, HELD, cases, chat_with, longest_echo, reason_of, rubric, said, sample, text_of, vote
 
 from guerdon.domain.errors import NotServable
 from guerdon.domain.samples import Message
 from guerdon.scorers.judges.common import Judging
 from guerdon.scorers.judges.prompt import Prompt
+from guerdon.scorers.judges.recipe import Unparsable
 from guerdon.scorers.judges.rubric import Rubric, RubricSettings
+from judge_engines import Always, Scripted
+from judged import FREE, HELD, cases, chat_with, longest_echo, reason_of, rubric, said, sample, text_of, vote
 
 FORMS = {
     "default": RubricSettings(),
@@ -200,3 +201,12 @@ def test_the_default_schema_of_a_rubric_follows_its_range(bounds, kind):
     score = json.loads(chat_with(recipe, sample(1), 0).schema)["properties"]["score"]
     assert score == {"type": kind, "minimum": bounds[0], "maximum": bounds[1]}
     assert recipe.floor == bounds[0]
+
+
+def test_a_verdict_that_a_schema_follows_for_ever_is_a_reason():
+    """A schema that contains itself meets an answer that does, too."""
+    recipe = rubric(RubricSettings(output=form(score=NUMBER, more={"$ref": "#"})))
+    nested = '{"score": 1, "more": ' * 250 + "{}" + "}" * 250
+    with pytest.raises(Unparsable, match="nested too deep"):
+        vote(recipe, sample(1), Always(nested))
+    assert vote(recipe, sample(1), Always('{"score": 2, "more": {"score": 1}}')).scores == (2,)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
+import orjson
+
 from guerdon.domain.chat import Generation
 from guerdon.scorers.judges.recipe import Unparsable
 
@@ -47,16 +49,12 @@ def json_object(text: str, repaired: Callable[[str], str] | None = None) -> dict
     Prose and code fences may surround it. Where nothing can be read, the text from the first brace to the last is
     tried once more, ``repaired``.
     """
+    made = _last_object(text) if repaired is None else _last_repaired(text, repaired)
     try:
-        return _last_object(text)
-    except _NoJson as problem:
-        if repaired is None:
-            raise
-        inner = text[text.find("{") : text.rfind("}") + 1]
-        try:
-            return _last_object(repaired(inner))
-        except _NoJson:
-            raise problem from None
+        orjson.dumps(made)
+    except orjson.JSONEncodeError as error:  # what cannot be written again, can be told to nobody
+        raise Unparsable("the answer's JSON is nested too deep, or has a number or letter beyond all bounds") from error
+    return made
 
 
 def shown(what: object) -> str:
@@ -75,6 +73,16 @@ def _answer(generation: Generation) -> str:
         thought = generation.reasoning.strip() or generation.text.strip()
         raise Unparsable("the model thought, but did not answer" if thought else "the answer is empty")
     return answer
+
+
+def _last_repaired(text: str, repaired: Callable[[str], str]) -> dict[str, Any]:
+    try:
+        return _last_object(text)
+    except _NoJson as problem:
+        try:
+            return _last_object(repaired(text[text.find("{") : text.rfind("}") + 1]))
+        except _NoJson:
+            raise problem from None
 
 
 def _last_object(text: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from guerdon.scorers.judges.recipe import Ask, Recipe, Unparsable, Vote
 _LOW, _HIGH = 1, 5
 _RANKING, _MISSPELT = "best-to-worst", "best-to-worse"
 _REPAIRABLE = re.compile(
-    r'(?P<kept>"(?:\\.|[^"\\])*")'
+    r'(?P<kept>"(?:\\.|[^"\\])*+"?)'
     r"|'(?P<quoted>[^'\"\n]*)'"
     r"|(?<=[{,\s])(?P<bare>[A-Za-z_][\w-]*)(?=\s*:)"
     r"|(?P<trailing>,)(?=\s*[}\]])",

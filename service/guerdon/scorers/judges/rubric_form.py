@@ -32,7 +32,10 @@ class Form:
     def read(self, text: str) -> tuple[Json, float]:
         """The verdict in an answer, and its score. Raises Unparsable."""
         verdict = json_object(text)
-        fault = next(self._validator.iter_errors(verdict), None)
+        try:
+            fault = next(self._validator.iter_errors(verdict), None)
+        except RecursionError as error:
+            raise Unparsable("the verdict is nested too deep") from error
         if fault is not None:
             where = ".".join(str(step) for step in fault.absolute_path) or "the verdict"
             raise Unparsable(f"{shown(where)} does not follow the schema: `{fault.validator}`")
