@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 _TOKEN = re.compile(r"[^\W_]+|[^\w\s]")
 _MARKUP = re.compile(r"\\(?:boxed|text|mathrm|mathbf)\b")
-_MARKUP_SIGNS = "`´$|>~^"
+_MARKUP_SIGNS = "`$|>~^"
 _ARTICLES = {"a", "an", "the"}
 
 _OPENINGS = (
@@ -15,7 +15,7 @@ _OPENINGS = (
     *("the answer is", "the final answer is", "the solution is", "the solution is as follows", "as follows"),
     *("here is the solution", "here is my solution", "here is the answer", "here s the solution", "here s my solution"),
     *("here is a step by step solution", "step by step", "let's think", "let's break it down", "let's see"),
-    *("解", "解答", "解析", "解法", "答案", "答", "思路", "思考过程", "解题过程", "首先", "答案是", "解：首先"),
+    *("解", "解答", "解析", "解法", "答案", "答", "思路", "思考过程", "解题过程", "首先", "答案是"),
     *("解説", "かいせつ", "かいとう", "答え", "回答", "こたえ", "答えは", "解き方", "考え方"),
     *("풀이", "정답", "해설", "답", "풀이 과정"),
     *("respuesta", "la respuesta es", "solución", "la solución es", "respuesta final", "proceso de pensamiento"),
@@ -24,7 +24,7 @@ _OPENINGS = (
     *("resposta", "a resposta é", "solução", "resolução", "risposta", "la risposta è", "soluzione", "svolgimento"),
     *("antwoord", "oplossing", "svar", "lösning", "løsning", "rozwiązanie", "odpowiedź", "řešení", "odpověď"),
     *("решение", "ответ", "ход решения", "розв'язання", "відповідь", "λύση", "απάντηση", "פתרון", "תשובה"),
-    *("الحل", "الجواب", "الإجابة", "حل", "हल", "उत्तर", "समाधान", "çözüm", "cevap", "yanıt"),
+    *("الحل", "الجواب", "الإجابة", "حل", "हल", "उत्तर", "समाधान", "çözüm", "cevap", "yanıt"),  # noqa: RUF001
     *("lời giải", "đáp án", "bài giải", "วิธีทำ", "คำตอบ", "jawaban", "penyelesaian", "solusi"),
 )
 """Titles and beginnings, as people write them."""
