@@ -1,13 +1,11 @@
 """What a generative model is asked, and what it answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
 from guerdon.domain.samples import Turns
-
-NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +40,6 @@ class Generation:
     text: str
     reasoning: str = ""
     finish: Literal["stop", "length"] = "stop"
-    first: Mapping[str, float] = NOTHING
+    first: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     prompt_tokens: int = 0
     completion_tokens: int = 0
