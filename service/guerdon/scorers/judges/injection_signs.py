@@ -85,7 +85,7 @@ TURNS = (
     ),
     _sign("ignore|oublie", r"\b(?:ignore[zr]?|oublie[zr]?)(?: \w+){0,3} (?:instructions|consignes|règles|critères)"),
     _sign(
-        "ignor|olvid|esquec|dimentic",
+        "ignor|olvid|esque|dimentic",
         r"\b(?:ignor|olvid|esque[cç]|dimentic)\w+(?: \w+){0,3} ",
         r"(?:instrucciones|instruções|istruzioni|reglas|regras|regole|criterios|critérios|criteri)",
     ),
