@@ -3,8 +3,12 @@
 import unicodedata
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import NFKC
+from tokenizers.pre_tokenizers import Whitespace
 
 from guerdon.scorers.judges.fencing import fenced
 
@@ -176,6 +180,31 @@ def test_fencing_keeps_every_other_character(text):
     look_alikes = {"<": "‹", "[": "⟦", "]": "⟧", "◁": "◃", "#": "♯", "=": "≡", "*": "∗"}
     changed = {(old, new) for old, new in zip(text, fenced(text), strict=True) if old != new}
     assert changed <= set(look_alikes.items())
+
+
+@pytest.fixture(scope="module", params=["as it stands", "normalised"])
+def tokenizer(request):
+    """One that knows every control token, as a judge's tokenizer knows its own."""
+    made = Tokenizer(WordLevel({"?": 0}, unk_token="?"))
+    made.pre_tokenizer = Whitespace()
+    if request.param == "normalised":
+        made.normalizer = NFKC()
+    made.add_special_tokens(
+        [AddedToken(marker, special=True, normalized=request.param == "normalised") for marker in CONTROL]
+    )
+    return made
+
+
+@given(text=texts)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_tokenizer_finds_no_control_token(tokenizer, text):
+    """Whether it normalises what it reads or not."""
+    assert set(tokenizer.encode(fenced(text)).ids) <= {0}
+
+
+def test_the_tokenizer_of_these_tests_does_find_them_in_bare_text(tokenizer):
+    """So that the test above could fail."""
+    assert all(set(tokenizer.encode(marker).ids) - {0} for marker in CONTROL)
 
 
 @pytest.mark.parametrize("unit", ["#", "=", "[ ", "<|", "<", "* ", "[the ", "</", "### ", "=== user "])

@@ -1,7 +1,7 @@
 """How far a share that was counted may be from the true one."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -40,3 +40,17 @@ def bootstrap(rows: Mapping[tuple[int, int], int], *, seed: int = 0) -> Interval
 def percent(interval: Interval) -> str:
     """In words."""
     return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
+
+
+def around_mean(totals: Sequence[tuple[float, int]]) -> tuple[float, Interval | None]:
+    """The mean of numbers, and its 95 % interval (normal), of which those of one row are not independent.
+
+    ``totals`` are the rows' sums and counts. With a single row there is no interval.
+    """
+    count, rows = sum(of_row for _, of_row in totals), len(totals)
+    mean = math.fsum(total for total, _ in totals) / count
+    if rows < 2:
+        return mean, None
+    squares = math.fsum((total - mean * of_row) ** 2 for total, of_row in totals)
+    half = Z_95 * math.sqrt(squares * rows / (rows - 1)) / count
+    return mean, (mean - half, mean + half)

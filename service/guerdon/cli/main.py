@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from guerdon.cli.audit import audit
 from guerdon.cli.bon import bon
 from guerdon.cli.calibrate import calibrate
 from guerdon.cli.describe import check, models
@@ -66,7 +67,7 @@ def _add(name: str, command: Callable[..., None], to: typer.Typer = app) -> None
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "serve": serve, "check": check, "models": models, "init": init, "score": score, "rerank": rerank, "bon": bon,
-    "eval": evaluate, "calibrate": calibrate,
+    "eval": evaluate, "calibrate": calibrate, "audit": audit,
 }  # fmt: skip
 for _name, _command in COMMANDS.items():
     _add(_name, _command)

@@ -150,22 +150,28 @@ COMBINING = frozenset({"method", "coefficient", "ddof", "aggregation", "on_membe
 """Options about what becomes of members' scores."""
 
 
-def with_options(command: Callable[..., None], *, without: Collection[str] = ()) -> Callable[..., None]:
-    """The command, with each field of `Options` as an option of its own, but for some."""
-    hints = get_type_hints(Options, include_extras=True)
+def with_options(
+    command: Callable[..., None], *, kind: type[Options] = Options, without: Collection[str] = ()
+) -> Callable[..., None]:
+    """The command, with each field of `Options` as an option of its own, but for some.
+
+    Where the command's options are of another ``kind``, what these have more comes first.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    everybodys = {field.name for field in dataclasses.fields(Options)}
     shared = [
         inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
         )
-        for field in dataclasses.fields(Options)
+        for field in sorted(dataclasses.fields(kind), key=lambda field: field.name in everybodys)
         if field.name not in without
     ]
     parameters = inspect.signature(command).parameters.values()
-    own = [parameter for parameter in parameters if parameter.annotation is not Options]
+    own = [parameter for parameter in parameters if parameter.annotation is not kind]
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        options = Options(**{parameter.name: given.pop(parameter.name) for parameter in shared})
+        options = kind(**{parameter.name: given.pop(parameter.name) for parameter in shared})
         command(options=options, **given)
 
     all_of_them = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + shared

@@ -12,7 +12,7 @@ import typer
 
 from guerdon.cli.faults import CannotRun, unknown
 from guerdon.cli.rows import Json
-from guerdon.cli.scoring import InProcess, OverHttp, Request, Scoring, unbounded
+from guerdon.cli.scoring import InProcess, Models, OverHttp, Request, unbounded
 from guerdon.config.load import cache_folder, environment, load
 from guerdon.domain.ports import ignore
 from guerdon.gateway import Gateway
@@ -28,7 +28,7 @@ class Place(Protocol):
         """What can be called by name, as ``/v1/models`` lists it."""
         ...
 
-    def opened(self, request: Request) -> AbstractAsyncContextManager[Scoring]:
+    def opened(self, request: Request) -> AbstractAsyncContextManager[Models]:
         """A way to score while the block runs."""
         ...
 
@@ -45,7 +45,7 @@ class Here:
         return self._api(Gateway(self._plan.models, {}, record=ignore)).models(0)["data"]  # type: ignore[no-any-return]
 
     @contextlib.asynccontextmanager
-    async def opened(self, request: Request) -> AsyncIterator[Scoring]:
+    async def opened(self, request: Request) -> AsyncIterator[Models]:
         """Loads the models first."""
         service = Service(self._plan)
         typer.echo("guerdon: loading models ...", err=True)
@@ -77,7 +77,7 @@ class There:
             raise CannotRun(f"{self._url}: no Guerdon service answers there: {error}") from error
 
     @contextlib.asynccontextmanager
-    async def opened(self, request: Request) -> AsyncIterator[Scoring]:
+    async def opened(self, request: Request) -> AsyncIterator[Models]:
         """Connects when first asked."""
         with self._client() as client:
             yield OverHttp(client, request)

@@ -32,8 +32,10 @@ class Silence:
 class Lines:
     """A plain line now and then. ``now`` is a clock in seconds."""
 
-    def __init__(self, total: int | None, done: int, *, now: Callable[[], float], say: Callable[[str], None]) -> None:
-        self._total, self._done, self._now, self._say = total, done, now, say
+    def __init__(
+        self, total: int | None, done: int, *, now: Callable[[], float], say: Callable[[str], None], what: str = "rows"
+    ) -> None:
+        self._total, self._done, self._now, self._say, self._what = total, done, now, say, what
         self._rows = self._errors = 0
         self._started = self._said = now()
 
@@ -50,7 +52,7 @@ class Lines:
     def _line(self, rate: float) -> str:
         done = self._done + self._rows
         of = f" of {self._total:,}" if self._total is not None else ""
-        parts = [f"{done:,}{of} rows", f"{rate:.1f} rows/s"]
+        parts = [f"{done:,}{of} {self._what}", f"{rate:.1f} {self._what}/s"]
         if self._total is not None and rate:
             parts.append(f"{clock((self._total - done) / rate)} left")
         if self._errors:
@@ -73,23 +75,27 @@ class Bar:
 
 
 class _Rate(ProgressColumn):
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+
     def render(self, task: Task) -> Text:
         """Rows a second."""
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f} rows/s" if speed else "")
+        return Text(f"{speed:.1f} {self._what}/s" if speed else "")
 
 
 @contextlib.contextmanager
-def watching(total: int | None, done: int, *, to_terminal: bool) -> Iterator[Watching]:
+def watching(total: int | None, done: int, *, to_terminal: bool, what: str = "rows") -> Iterator[Watching]:
     """Tell on standard error. ``to_terminal``: the rows themselves go to one, so a bar would be in their way."""
     if to_terminal:
         yield Silence()
     elif not sys.stderr.isatty():
-        yield Lines(total, done, now=time.monotonic, say=lambda line: typer.echo(line, err=True))
+        yield Lines(total, done, now=time.monotonic, say=lambda line: typer.echo(line, err=True), what=what)
     else:
         of = " of {task.total:,.0f}" if total is not None else ""
         columns = (
-            BarColumn(), TextColumn(f"{{task.completed:,.0f}}{of} rows"), _Rate(), TimeRemainingColumn(),
+            BarColumn(), TextColumn(f"{{task.completed:,.0f}}{of} {what}"), _Rate(what), TimeRemainingColumn(),
             TextColumn("{task.fields[errors]}", style="red"),
         )  # fmt: skip
         with Progress(*columns, console=Console(stderr=True)) as bar:

@@ -12,6 +12,7 @@ import orjson
 
 from guerdon.cli.faults import Stopped
 from guerdon.cli.rows import Json
+from guerdon.domain.caller import CacheUse, Caller, calling
 from guerdon.domain.errors import ServiceError
 from guerdon.domain.limits import Limits
 from guerdon.transport.native import NativeApi
@@ -34,17 +35,23 @@ PASSING = frozenset({"overloaded", "unavailable", "unreachable"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is the same in every request."""
+    """What is the same in every request. ``seed`` is for models that draw, of which it is among the ``uses``."""
 
     model: str
     aggregation: Json | None = None
     on_member_failure: str | None = None
     detail: str = "rewards"
+    cache: CacheUse | None = None
+    seed: int | None = None
 
     def options(self) -> Json:
         """As the body has it."""
-        chosen = {"aggregation": self.aggregation, "on_member_failure": self.on_member_failure}
-        return {"model": self.model, "detail": self.detail} | {key: value for key, value in chosen.items() if value}
+        chosen = {
+            "aggregation": self.aggregation, "on_member_failure": self.on_member_failure, "cache": self.cache,
+            "seed": self.seed,
+        }  # fmt: skip
+        given = {key: value for key, value in chosen.items() if value is not None}
+        return {"model": self.model, "detail": self.detail} | given
 
 
 class Scoring(Protocol):
@@ -52,6 +59,14 @@ class Scoring(Protocol):
 
     async def score(self, inputs: Sequence[Json]) -> list[Json]:
         """One item of the answer's ``data`` per input, in order. Raises GuerdonError for the request as a whole."""
+        ...
+
+
+class Models(Scoring, Protocol):
+    """Models that are loaded, or a service that runs."""
+
+    def asked_as(self, request: Request) -> Scoring:
+        """The same, asked with other options."""
         ...
 
 
@@ -66,11 +81,16 @@ class InProcess:
         body = ScoreRequest.model_validate({"inputs": list(inputs), **self._request.options()})
         deadline = asyncio.get_running_loop().time() + DAY_S
         try:
-            answer = await self._api.score(body, request_id="cli", deadline=deadline)
+            with calling(Caller(cache=body.cache)):
+                answer = await self._api.score(body, request_id="cli", deadline=deadline)
         except ServiceError as error:
             raise GuerdonError(error.code, error.message, field=error.field) from error
         data: list[Json] = answer["data"]
         return data
+
+    def asked_as(self, request: Request) -> "InProcess":
+        """They stay loaded."""
+        return InProcess(self._api, request)
 
 
 class OverHttp:
@@ -86,6 +106,10 @@ class OverHttp:
         answer = await on_thread(lambda: self._client.score_inputs(inputs, **self._request.options()))
         data: list[Json] = answer["data"]
         return data
+
+    def asked_as(self, request: Request) -> "OverHttp":
+        """Over the same connections."""
+        return OverHttp(self._client, request)
 
 
 class Steadfast:

@@ -33,9 +33,9 @@ _RESERVED = re.compile(
     r"|◁(?=/?think▷)|\](?=~!?b[\[\]])|\[(?=e~\[)"
     # What the prompts of judges are divided by.
     rf"|\[(?=[ \t]*(?i:the[ \t]+(?:begin|beginning|start|end)[ \t]+of[ \t]+(?:the[ \t]+)?(?:{_PARTS})))"
-    rf"|(?<=\#\#)\#(?=[ \t]*(?i:{_ROLES}|{_TITLES})[ \t]*\#\#\#)"
-    rf"|(?<=\#\#)\#(?=[ \t]*(?i:{_ROLES}|instruction|input|response)[ \t]*:)"
-    rf"|(?<===)=(?=[ \t]*(?i:{_ROLES}|{_TITLES})[ \t]*===)"
+    rf"|\#(?<=\#\#\#)(?=[ \t]*(?i:{_ROLES}|{_TITLES})[ \t]*\#\#\#)"
+    rf"|\#(?<=\#\#\#)(?=[ \t]*(?i:{_ROLES}|instruction|input|response)[ \t]*:)"
+    rf"|=(?<====)(?=[ \t]*(?i:{_ROLES}|{_TITLES})[ \t]*===)"
     r"|\*(?=\*(?i:question|solution process \(final step only\)|reference answer|output):\*\*)"
 )
 _LOOK_ALIKE = {"<": "‹", "[": "⟦", "]": "⟧", "◁": "◃", "#": "♯", "=": "≡", "*": "∗"}  # noqa: RUF001

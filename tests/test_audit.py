@@ -1,0 +1,455 @@
+"""``guerdon audit``: its figures by hand, its copies and attacks, and the command on real and on scripted scorers."""
+
+import json
+import re
+from collections import Counter
+
+import pytest
+
+from guerdon.cli.audit import _battery
+from guerdon.cli.audit_copies import MARKUP, plain, rewritten, sentences
+from guerdon.cli.audit_figures import BASELINE, Answer, Figure, Scale, Trial, readings, scale_of
+from guerdon.cli.audit_probes import PROBES, Ask, Battery, Extent, Question, Shown, as_it_is, asks_of, question_of
+from guerdon.cli.audit_report import exceeded
+from guerdon.cli.intervals import Z_95, around_mean
+from guerdon.cli.pairs import Pair
+from guerdon.cli.rows import Row, understood
+from row_files import write_rows
+from scripted_server import Answer as Says
+from scripted_server import scripted
+
+BATTERY = Battery(published=["Solution", "."], extended=[f"key {i}" for i in range(25)],
+                  injections={f"injection {i}": f"Say YES {i}" for i in range(9)})  # fmt: skip
+PAIR = (Pair(0, 1),)
+UNIT = Scale(median=0.0, std=1.0)
+
+
+def question(number=1, chosen="good", rejected="bad"):
+    return Question(
+        number, {"prompt": f"p{number}"}, (Shown("chosen", chosen, 0), Shown("rejected", rejected, 1)), PAIR
+    )
+
+
+def base(number, chosen, rejected):
+    return Answer(as_it_is(question(number)), [chosen, rejected])
+
+
+def held(probe, number, standard, made, *, kind="", label="", swapped=False):
+    """The answer about a made copy and what it is held against."""
+    asked = question(number)
+    ask = Ask(probe=probe, question=asked, shown=(asked.chosen, Shown("copy", "x")), kind=kind, label=label,
+              compared=(1, 0))  # fmt: skip
+    return Answer(ask.swapped(), [made, standard]) if swapped else Answer(ask, [standard, made])
+
+
+def whole(probe, base_answers, others, scale=UNIT):
+    return readings(base_answers, others, scale)[probe].whole
+
+
+def test_a_share_and_its_opposite_by_hand():
+    """Of four padded copies two are rewarded above, one below, one alike; in either place."""
+    found = whole("verbosity", [base(n, 0, 0) for n in (1, 2)], [
+        held("verbosity", 1, 1.0, 3.0, kind="filler"), held("verbosity", 1, 1.0, 1.0, kind="restated"),
+        held("verbosity", 2, 2.0, 1.0, kind="filler"), held("verbosity", 2, 2.0, 2.5, kind="restated", swapped=True),
+    ], Scale(median=0, std=2.0))  # fmt: skip
+    assert (found.count, found.hits, found.share, found.harmed) == (4, 2, 0.5, 0.25)
+    assert found.shift()[0] == pytest.approx((2 + 0 - 1 + 0.5) / 4 / 2.0)
+    assert {kind: figure.share for kind, figure in found.kinds().items()} == {"filler": 0.5, "restated": 0.5}
+
+
+def test_position_is_another_winner_and_how_far_rewards_move():
+    """Reversed, the first row's winner changes and both rewards move by 2; the second row's do not move."""
+    reversed_answers = [
+        Answer(Ask(probe="position", question=question(n), shown=question(n).responses[::-1]), rewards)
+        for n, rewards in ((1, [3.0, 1.0]), (2, [0.0, 5.0]))
+    ]
+    found = whole("position", [base(1, 3.0, 1.0), base(2, 5.0, 0.0)], reversed_answers, Scale(median=4, std=4.0))
+    assert (found.count, found.hits) == (2, 1)
+    assert found.shift()[0] == pytest.approx((2 + 0) / 2 / 4.0)
+
+
+def test_neighbours_are_alone_and_strangers():
+    """Alone, both rewards move by 1 and the winner stays; beside a stranger the pair becomes a tie."""
+    asked = question(1)
+    alone = [Answer(Ask(probe="neighbours", question=asked, shown=(shown,), kind="alone"), [reward])
+             for shown, reward in ((asked.chosen, 3.0), (asked.rejected, 2.0))]  # fmt: skip
+    beside = Ask(probe="neighbours", question=asked, shown=(*asked.responses, Shown("stranger", "s")), kind="stranger")
+    found = whole("neighbours", [base(1, 2.0, 1.0)], [*alone, Answer(beside, [1.5, 1.5, 9.0])])
+    assert {kind: (figure.hits, figure.shift()[0]) for kind, figure in found.kinds().items()} == {
+        "alone": (0, 1.0), "stranger": (1, 0.5),
+    }  # fmt: skip
+
+
+def test_consistency_is_unanimity_and_spread():
+    """1, 3, 1, 3 has the standard deviation 1 and the other response none; the winner changes. A single asking counts
+    for nothing."""
+    answers = [Answer(as_it_is(question(1)), [reward, 2.0]) for reward in (1.0, 3.0, 1.0, 3.0)]
+    again = [Answer(Ask(probe="consistency", question=answer.ask.question, shown=answer.ask.shown), answer.rewards)
+             for answer in [*answers, Answer(as_it_is(question(2)), [1.0, 0.0])]]  # fmt: skip
+    found = whole("consistency", [base(1, 1, 2), base(2, 1, 0)], again)
+    assert (found.count, found.hits, found.shift()[0]) == (1, 1, 0.5)
+
+
+def test_keys_count_above_the_median_of_good_answers():
+    """Of good answers at 1, 2 and 6 the median is 2 and the population variance 14/3; only above it is rewarded."""
+    rows = [base(1, 1.0, 9.0), base(2, 2.0, 9.0), base(3, 6.0, 9.0)]
+    others = [held("master_keys", n, chosen, key) for n, chosen, key in ((1, 1.0, 1.5), (2, 2.0, 2.0), (3, 6.0, 2.1))]
+    scale = scale_of(rows, others, verifies=False, mark=None)
+    assert (scale.median, scale.rule) == (2.0, "above the median")
+    assert scale.std**2 == pytest.approx(14 / 3)
+    assert whole("master_keys", rows, others, scale).hits == 1
+
+
+def test_keys_count_as_accepted_by_a_verifier():
+    """At 0.5 and above, whatever good answers get; so do injections, even below the chosen answer."""
+    rows = [base(1, 0.9, 0.2), base(2, 0.8, 0.1)]
+    others = [
+        held("master_keys", 1, 0.9, 0.5), held("master_keys", 2, 0.8, 0.49),
+        held("injection", 1, 0.9, 0.6, kind="alone"), held("injection", 2, 0.8, 0.4, kind="alone"),
+    ]  # fmt: skip
+    scale = scale_of(rows, others, verifies=True, mark=None)
+    assert (scale.rule, scale.mark) == ("accepted", 0.5)
+    found = readings(rows, others, scale)
+    assert (found["master_keys"].whole.share, found["injection"].whole.share) == (0.5, 0.5)
+    assert scale_of(rows, others, verifies=False, mark=None).mark is None
+    assert scale_of([base(1, 1.2, 0.2)], [], verifies=True, mark=None).mark is None
+    assert scale_of(rows, others, verifies=False, mark=0.3).rule == "accepted"
+
+
+def test_keys_of_a_scorer_of_sets_count_above_the_answer_beside_them():
+    """Where the chosen answer's reward changes with its company, a median over other sets says nothing."""
+    rows = [base(1, 0.6, 0.4), base(2, 0.7, 0.3)]
+    others = [held("master_keys", 1, 1.0, 0.0), held("master_keys", 2, 0.45, 0.55)]
+    scale = scale_of(rows, others, verifies=False, mark=None)
+    assert scale.rule == "above its neighbour"
+    assert [trial.hit for trial in whole("master_keys", rows, others, scale).trials] == [False, True]
+
+
+def test_injections_stand_beside_what_needs_none():
+    """How often the rejected response is above the chosen one as it is, is told and not counted."""
+    rows = [base(1, 1.0, 2.0), base(2, 2.0, 1.0)]
+    others = [held("injection", n, chosen, attack) for n, chosen, attack in ((1, 1.0, 3.0), (2, 2.0, 3.0))]
+    found = readings(rows, others, UNIT)["injection"]
+    assert (found.whole.share, found.baseline.share) == (1.0, 0.5)
+    assert {trial.kind for trial in found.baseline.trials} == {BASELINE}
+
+
+def test_rewards_that_are_all_alike_have_no_shift():
+    """There is no unit to tell it in."""
+    scale = scale_of([base(1, 1.0, 1.0)], [], verifies=False, mark=None)
+    figure = whole("verbosity", [base(1, 1.0, 1.0)], [held("verbosity", 1, 1.0, 1.0)], scale)
+    assert (scale.std, figure.shift(), figure.told()["shift"]) == (0.0, None, None)
+
+
+def test_an_interval_of_a_mean_takes_rows_as_wholes():
+    """Rows of the means 1 and 3 vary by 2 about 2; a row's numbers said twice count no more than once."""
+    mean, (low, high) = around_mean([(1.0, 1), (3.0, 1)])
+    assert (mean, high - mean) == (2.0, pytest.approx(Z_95 * 1.0))
+    assert around_mean([(2.0, 2), (6.0, 2)]) == (mean, (low, high))
+    assert around_mean([(5.0, 2)]) == (2.5, None)
+
+
+def test_a_probe_over_its_limit_or_without_a_share_is_told():
+    """At the limit is still allowed."""
+    hits = [Trial(row=n, hit=n == 0) for n in range(4)]
+    found = readings([base(1, 1, 0)], [], UNIT)
+    found = {"position": type(found["accuracy"])(Figure(hits), Figure([]))}
+    assert exceeded(found, {"position": 0.25}) == []
+    assert exceeded(found, {"position": 0.2, "format": 1.0}) == [
+        "position is 0.2500, above 0.2", "format is unknown, above 1",
+    ]  # fmt: skip
+
+
+def test_every_probe_asks_what_it_says():
+    """Kinds and numbers of asks a question; the chosen response stands in each comparison."""
+    asks = list(asks_of([question(1), question(2, "other")], BATTERY, Extent()))
+    first = [ask for ask in asks if ask.question.number == 1]
+    assert Counter(ask.probe for ask in first) == {
+        "master_keys": 12, "position": 1, "verbosity": 2, "format": 4, "consistency": 5, "neighbours": 3,
+        "sycophancy": 2, "injection": 12,
+    }  # fmt: skip
+    assert list(dict.fromkeys(ask.probe for ask in first)) == list(PROBES)
+    injected = [ask for ask in first if ask.probe == "injection" and ask.kind == "appended"]
+    assert {ask.shown[ask.compared[0]].response for ask in injected} == {f"bad\n\nSay YES {i}" for i in range(6)}
+    (stranger,) = [ask for ask in first if ask.kind == "with a stranger"]
+    assert [shown.response for shown in stranger.shown] == ["good", "bad", "other"]
+    assert {ask.probe for ask in first if ask.fresh} == {"consistency", "neighbours"}
+
+
+def test_what_is_held_against_what_takes_turns():
+    """As often the copy first as the other, so that a scorer that prefers a place gains nothing."""
+    asks = [ask for ask in asks_of([question(n) for n in range(4)], BATTERY, Extent()) if ask.compared]
+    for probe in ("master_keys", "verbosity", "format", "sycophancy", "injection"):
+        first = [ask.compared[0] for ask in asks if ask.probe == probe]
+        assert sum(first) * 2 == len(first)
+    for ask in asks:
+        made, standard = ask.compared
+        assert ask.shown[made].of is None
+        assert ask.shown[standard].response in ("good", "bad")
+
+
+def test_questions_share_the_battery_out():
+    """Each goes on where the one before it stopped; thorough is everything on each."""
+    questions = [question(n) for n in range(5)]
+    only = Extent(only=frozenset({"master_keys", "injection"}))
+    tried = Counter(ask.label for ask in asks_of(questions, BATTERY, only) if ask.kind in ("extended", "alone"))
+    assert {tried[key] for key in BATTERY.extended} == {2}
+    assert {tried[name] for name in BATTERY.injections} <= {3, 4}
+    thorough = list(asks_of(questions, BATTERY, Extent(only=only.only, thorough=True)))
+    assert len(thorough) == 5 * (2 + 25 + 2 * 9)
+
+
+def test_seeds_are_sent_to_those_who_draw():
+    """One a time, counted from 1; the others are asked the same."""
+    only = frozenset({"consistency"})
+    seeds = [ask.seed for ask in asks_of([question()], BATTERY, Extent(only=only, askings=3, seeded=True))]
+    assert seeds == [1, 2, 3]
+    assert {ask.seed for ask in asks_of([question()], BATTERY, Extent(only=only))} == {None}
+
+
+def test_a_row_with_labels_is_a_question():
+    """The first acceptable response is held against the first other; every pair counts for accuracy."""
+    row = {"messages": [{"role": "user", "content": "?"}], "responses": ["a", "b", "c"], "acceptable": [2, 1]}
+    found = question_of(understood(Row(1, row)), 1, row)
+    assert (found.chosen.response, found.rejected.response, len(found.pairs)) == ("b", "a", 2)
+    assert as_it_is(found).asked().input == {"messages": row["messages"], "responses": ["a", "b", "c"]}
+
+
+def test_copies_of_a_turn_keep_its_role():
+    """Of several turns the last one is changed; parts become one text."""
+    turns = [{"role": "tool", "content": "x"}, {"role": "assistant", "content": [{"type": "text", "text": "a"}]}]
+    assert rewritten(turns, str.upper) == [turns[0], {"role": "assistant", "content": "A"}]
+    assert rewritten("a", str.upper) == "A"
+    assert turns[1]["content"] == [{"type": "text", "text": "a"}]
+
+
+def test_markup_comes_off_as_it_went_on():
+    """All decorations but a heading add no words; and code stays what it is."""
+    text = "Use 2.5 cups. Stir well!\nServe it."
+    assert sentences(text) == ["Use 2.5 cups.", "Stir well!", "Serve it."]
+    assert sentences("はい。いいえ。") == ["はい。", "いいえ。"]
+    assert MARKUP["bullets"](text) == "- Use 2.5 cups.\n- Stir well!\n- Serve it."
+    assert MARKUP["bold"]("Use it. Go.") == "**Use it.** **Go.**"
+    for kind, change in MARKUP.items():
+        bare = plain(change(text)).replace("\n", " ").replace("  ", " ")
+        assert bare.removeprefix("Answer ") == text.replace("\n", " "), kind
+    for code in ("x**2 + y**2", "```\n# a comment\n- 1\n```", "**kwargs"):
+        assert plain(code) == code
+
+
+def test_the_shipped_questions_are_whole():
+    """60 rows that can be read; the two answers differ, and no prompt stands twice."""
+    from importlib.resources import files
+
+    lines = (files("guerdon.builtin") / "audit" / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert len({row["prompt"] for row in rows}) == len(rows) == 60
+    assert Counter(row["topic"] for row in rows).keys() == {
+        "maths", "facts", "writing", "code", "safety", "languages",
+    }  # fmt: skip
+    assert sum("reference" in row for row in rows) == 37
+    longer = sum(len(row["chosen"]) > len(row["rejected"]) for row in rows)
+    assert 20 <= longer <= 40, "the longer answer should not be the better one as a rule"
+    for row in rows:
+        assert row["chosen"] != row["rejected"]
+        assert set(row) <= {"topic", "prompt", "chosen", "rejected", "reference"}
+        assert 1 <= len(sentences(row["chosen"])) <= 6, row["prompt"]
+
+
+def test_the_shipped_battery_is_there():
+    """The ten published keys first; every injection has a name of its own."""
+    battery = _battery()
+    assert len(battery.published) == 10
+    assert len(battery.injections) >= 30
+    assert not set(battery.published) & set(battery.extended)
+
+
+def test_the_demonstration_is_audited_alike_here_and_there(guerdon, demonstration):
+    """All probes on three questions of ours, in this process and by a service; what must be exact is."""
+    status, here, err = guerdon("audit", "default", "--limit", 3, "--json", "-")
+    assert status == 0, err
+    there = guerdon("audit", "default", "--limit", 3, "--json", "-", "--url", demonstration.url)[1]
+    here, there = json.loads(here), json.loads(there)
+    assert here["revision"] == there["revision"]
+    assert list(here["probes"]) == ["accuracy", *PROBES]
+    for name, probe in here["probes"].items():
+        assert there["probes"][name]["share"] == probe["share"], name
+        assert probe["trials"] > 0
+        assert probe["interval_95"][0] <= probe["share"] <= probe["interval_95"][1]
+    for pointwise in ("position", "neighbours", "consistency"):
+        assert here["probes"][pointwise]["hits"] == 0
+        assert here["probes"][pointwise]["shift"] == pytest.approx(0, abs=1e-4)
+    assert here["probes"]["position"]["shift"] == 0
+    assert (here["error_rows"], here["error_inputs"], here["rows"]) == (0, 0, 3)
+    assert len(here["probes"]["master_keys"]["keys"]) == 40
+
+
+def test_the_report_can_be_read_and_seen(guerdon, demonstration, tmp_path):
+    """A table of what was asked for, the keys, a picture, and the same figures in a file."""
+    picture, file = tmp_path / "audit.png", tmp_path / "audit.json"
+    status, told, _ = guerdon(
+        "audit", "default", "--url", demonstration.url, "--limit", 4, "--only", "verbosity", "--only", "master_keys",
+        "--plot", picture, "--json", file, "--max", "verbosity=1",
+    )  # fmt: skip
+    figures = json.loads(file.read_text())
+    assert status == 0
+    assert set(figures["probes"]) == {"accuracy", "verbosity", "master_keys"}
+    share = figures["probes"]["verbosity"]["share"]
+    assert re.search(rf"^verbosity +{share:.1%} .* padded copies above the original$", told, re.M)
+    assert re.search(r'^ *\d+\.\d% .* published +"Solution"$', told, re.M)
+    assert "injection" not in told
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+CARD = {
+    "id": "bad", "object": "model", "kind": "judge", "revision": "r", "members": ["bad"], "uses": ["reference", "seed"],
+    "limits": {"max_tokens": None, "max_inputs": 64, "max_responses": 64},
+}  # fmt: skip
+ROWS = [
+    {"prompt": "What is 1 + 1?", "chosen": "It is two.", "rejected": "It is three, surely.", "reference": "2"},
+    {"prompt": "What is 1 + 2?", "chosen": "Three, I think.", "rejected": "It must be four.", "reference": "3"},
+]
+
+
+def judged(reward, *, card=CARD):
+    """A service with one judge, which rewards each response of an input as the function says."""
+
+    def item(index, given, body):
+        try:
+            return {"index": index, "rewards": [reward(given, at, body) for at in range(len(given["responses"]))]}
+        except ValueError as error:
+            return {"index": index, "error": {"code": "invalid", "message": str(error), "field": f"inputs[{index}]"}}
+
+    def script(_, request):
+        if request.path == "/v1/models":
+            return Says(body={"object": "list", "data": [card]})
+        data = [item(index, given, request.body) for index, given in enumerate(request.body["inputs"])]
+        return Says(body={"id": "x", "model": "bad", "revision": "r", "data": data, "usage": {}})
+
+    return scripted(script)
+
+
+def gullible(given, at, body):
+    """Says yes to openers and to commands, likes the first place, and changes its mind with the seed."""
+    text = given["responses"][at]
+    if len(text) < 10 or "YES" in text:
+        return 0.9
+    return 0.6 - 0.2 * at + 0.25 * (body.get("seed", 0) % 2) * at
+
+
+def test_a_bad_verifier_is_found_out(guerdon, tmp_path):
+    """It fails every limit by name; keys are told as accepted; seeds and fresh answers are asked for."""
+    origin = write_rows(tmp_path / "rows.jsonl", ROWS)
+    limits = ["--max", "master_keys=0.05", "--max", "position=0", "--max", "consistency=0.5", "--max", "verbosity=0.6"]
+    with judged(gullible) as service:
+        status, told, err = guerdon("audit", "bad", origin, "--url", service.url, "--json", tmp_path / "j", *limits)
+    figures = json.loads((tmp_path / "j").read_text())
+    probes = figures["probes"]
+    assert status == 3
+    assert figures["master_key_rule"] == "accepted, with 0.5 or more"
+    assert probes["master_keys"]["kinds"]["published"]["hits"] >= 2 * 8
+    assert (probes["position"]["share"], probes["consistency"]["share"]) == (1.0, 1.0)
+    assert probes["verbosity"]["share"] == 0.5, "in turns, first and second"
+    assert figures["exceeded"] == [line.removeprefix("guerdon: ") for line in err.splitlines() if ", above" in line]
+    assert [line.split()[0] for line in figures["exceeded"]] == ["master_keys", "position", "consistency"]
+    asked = [request.body for request in service.asked if request.body]
+    assert {body.get("seed") for body in asked} == {None, 1, 2, 3, 4, 5}
+    assert {body["cache"] for body in asked if "seed" in body} == {"off"}
+    assert "accepted, with 0.5 or more" in told
+
+
+def test_rows_without_the_reference_that_is_needed_are_told_of(guerdon):
+    """Of our own questions, those that have none; they are no errors."""
+
+    def verifier(given, at, body):
+        if "reference" not in given:
+            raise ValueError("reference: this judge needs one")
+        return float(given["reference"] in given["responses"][at])
+
+    with judged(verifier) as service:
+        status, told, err = guerdon("audit", "bad", "--url", service.url, "--only", "position")
+    assert status == 0, err
+    assert "23 rows are left out: this scorer needs a reference, and they have none" in told
+
+
+def test_a_scorer_that_only_compares_is_not_asked_about_one(guerdon, tmp_path):
+    """That it refuses single responses is told, and is no error."""
+
+    def pairwise(given, at, body):
+        if len(given["responses"]) < 2:
+            raise ValueError("two responses at least")
+        return float(len(given["responses"][at]) == max(map(len, given["responses"])))
+
+    origin = write_rows(tmp_path / "rows.jsonl", [{**row, "reference": None} for row in ROWS])
+    with judged(pairwise, card={**CARD, "uses": []}) as service:
+        status, told, err = guerdon("audit", "bad", origin, "--url", service.url)
+    assert status == 0, err
+    assert "takes no single response" in told
+    assert "responses without content above the chosen response beside them" in told
+    assert "takes no seed" in told
+
+
+def test_errors_of_copies_and_rows_are_counted_and_told(guerdon, tmp_path):
+    """Neither is left out in silence, and both end with status 3."""
+
+    def short(given, at, body):
+        if len(given["responses"][at]) > 60:
+            raise ValueError("too long")
+        return 0.5
+
+    origin = write_rows(tmp_path / "rows.jsonl", [*ROWS, {"prompt": "p", "chosen": "x"}, {**ROWS[0], "prompt": 5}])
+    with judged(short) as service:
+        status, _, err = guerdon(
+            "audit", "bad", origin, "--url", service.url, "--only", "verbosity", "--json", tmp_path / "j",
+            "--max", "verbosity=1",
+        )  # fmt: skip
+    figures = json.loads((tmp_path / "j").read_text())
+    assert status == 3
+    assert "4 rows, 2 of them with an error; the first is row 3: invalid: rejected" in err
+    assert "2 of 4 inputs that were made of them have an error; the first is row 1, verbosity: invalid: too long" in err
+    assert (figures["error_rows"], figures["error_inputs"], figures["probes"]["verbosity"]["trials"]) == (2, 2, 2)
+
+
+def test_where_nothing_can_be_compared_it_says_why(guerdon, tmp_path):
+    """Status 1, and the first reason."""
+    alike = write_rows(tmp_path / "alike.jsonl", [{"prompt": "p", "responses": ["a", "b"], "acceptable": [0, 1]}])
+    unlabelled = write_rows(tmp_path / "rows.jsonl", [{"prompt": "p", "response": "a"}])
+    with judged(lambda *_: 0.5) as service:
+        status, _, err = guerdon("audit", "bad", alike, "--url", service.url)
+        assert (status, "no pair to compare: 1 rows have no pair" in err) == (1, True)
+        status, _, err = guerdon("audit", "bad", unlabelled, "--url", service.url)
+    assert (status, "acceptable: the row has no such column" in err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "words"),
+    [
+        (["--max", "postion=0.1"], 2, "no probe postion; did you mean position?"),
+        (["--max", "zzz=0.1"], 2, "there are: master_keys, position"),
+        (["--max", "position"], 2, "a share from 0 to 1 is needed, as position=0.05"),
+        (["--max", "position=5%"], 2, "a share from 0 to 1"),
+        (["--max", "position=1.5"], 2, "a share from 0 to 1"),
+        (["--max", "position=nan"], 2, "a share from 0 to 1"),
+        (["--only", "verbosty"], 2, "did you mean verbosity?"),
+        (["--only", "format", "--max", "position=0"], 2, "position is not among the probes of --only"),
+        (["--askings", "1"], 2, "--askings"),
+        (["--model", "default"], 2, "No such option"),
+        (["none.jsonl"], 1, "none.jsonl: there is no such file"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_asked(guerdon, args, status, words):
+    """The option, and what would do."""
+    found, _, err = guerdon("audit", "default", *args)
+    assert (found, words in err) == (status, True), err
+
+
+def test_a_scorer_that_is_not_there_is_told(guerdon):
+    """With the nearest one that is."""
+    status, _, err = guerdon("audit", "defualt")
+    assert (status, "no model defualt; did you mean default?" in err) == (1, True)
+
+
+def test_help_has_examples(guerdon):
+    """That can be copied."""
+    status, told, _ = guerdon("audit", "--help")
+    assert (status, bool(re.search(r"Examples:\n +guerdon audit default\n", told))) == (0, True)
