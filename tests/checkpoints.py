@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    Qwen3ForCausalLM,
 )
 
 from checkpoint_tokenizers import CORPUS, FAMILIES, tokenizer_of
@@ -83,12 +84,13 @@ def build_checkpoint(
     seed: int = 0,
     pad_is_eos: bool = False,
     chat_template: bool | None = None,
+    head_dim: int | None = None,
 ) -> Path:
     """A random classifier and its tokenizer. `chat_template` None: decoders get one."""
     if pad_is_eos and architecture not in DECODERS:
         raise ValueError(f"pad == eos is a decoder's case, {architecture} is none")
     tokenizer = tokenizer_of(_FAMILY_OF[architecture], pad_is_eos=pad_is_eos, chat_template=chat_template)
-    config = _config_of(architecture, tokenizer, num_labels)
+    config = _config_of(architecture, tokenizer, num_labels, **({} if head_dim is None else {"head_dim": head_dim}))
     model = AutoModelForSequenceClassification.from_config(config)
     return _save(model, tokenizer, folder, seed=seed, family=_FAMILY_OF[architecture])
 
@@ -116,6 +118,13 @@ def build_headless_causal(folder: Path, *, seed: int = 0) -> Path:
     tokenizer = tokenizer_of("llama")
     model = LlamaForCausalLM(_config_of("llama", tokenizer, num_labels=1))
     return _save(model, tokenizer, folder, seed=seed)
+
+
+def build_generator(folder: Path, *, seed: int = 0) -> Path:
+    """A language model with a chat template, that vLLM can run on a CPU and that reads long prompts."""
+    tokenizer = tokenizer_of("qwen")
+    config = _config_of("qwen3", tokenizer, num_labels=1, head_dim=64, max_position_embeddings=16_384)
+    return _save(Qwen3ForCausalLM(config), tokenizer, folder, seed=seed, family="qwen")
 
 
 def build_pickle_checkpoint(folder: Path, *, seed: int = 0) -> Path:

@@ -1,6 +1,7 @@
 """Requests as other projects' clients send them, replayed: each is answered in the shape that its client reads."""
 
 import json
+import re
 
 import httpx
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from oracle import reference_ids
 from running import serving
 from wire_pairs import FILES, differences, filled, read, with_ids
+
+VERSION = re.compile(r"\d+\.\d+|\bcommit [0-9a-f]{7,40}\b")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,24 @@ def test_a_client_is_answered_in_the_shape_that_it_reads(service, checkpoint, fi
     if "answer" in pair:
         expected = filled(pair["answer"], list(rewards_of(service, pair["scored"])))
         assert list(differences(expected, answer.json())) == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_request_was_recorded_from_a_client_of_a_known_version(file):
+    """So each can be recorded again."""
+    pair = read(file)
+    assert pair["request_is"] == "recorded"
+    assert VERSION.search(pair["client"]), pair["client"]
+
+
+def test_sglangs_classify_is_put_as_well_as_posted(service):
+    """As in SGLang, the method makes no difference to the rewards."""
+    body = {"model": "default", "text": ["one text", "another"]}
+    posted, put = (
+        httpx.request(method, service.url + "/classify", json=body, timeout=60) for method in ("POST", "PUT")
+    )
+    assert put.status_code == 200, put.text
+    assert [row["embedding"] for row in put.json()] == [row["embedding"] for row in posted.json()]
 
 
 def test_every_way_to_differ_is_told():

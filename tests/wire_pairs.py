@@ -1,5 +1,9 @@
 """Recorded requests and the answers that are expected to them, as the files in `wire/` write them.
 
+`request_is: recorded`, which every pair says, means: the published client that `client` names, at that version or
+commit, sent this request to a running Guerdon and understood the answer; every reward that it read was the native
+route's. Method, path, body and the headers that bear on the answer are as they came; but token ids are named, below.
+
 `scored` is what the native route is asked, for the rewards in order. In a request, ``"$ids[0]"`` stands for the token
 ids of its first conversation. In an answer, ``"$reward[0]"`` stands for its first reward, ``"$sigmoid[0]"`` for the
 sigmoid of that, ``"$base64[0]"`` for the bytes of its float32, and ``"$string"``, ``"$int"``, ``"$number"`` for any

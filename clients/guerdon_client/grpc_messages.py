@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import ListValue
 
 from guerdon_client.errors import Refused
 from guerdon_client.requests import Json
@@ -135,6 +137,8 @@ def _plain(value: Any) -> Any:
             return [score.value if score.HasField("value") else None for score in value.scores]
         case Strength() if not value.ListFields():
             return None
+        case ListValue():
+            return MessageToDict(value)
         case Message():
             return answer_of(value)
         case Mapping():

@@ -33,12 +33,13 @@ class RankOptions(TypedDict, total=False):
     aggregation: Mapping[str, Any]
     on_member_failure: Literal["error", "degrade"]
     cache: Literal["read-write", "read", "write", "off"]
+    seed: int
 
 
 class ScoreOptions(RankOptions, total=False):
     """The same for scores."""
 
-    detail: Literal["rewards", "members"]
+    detail: Literal["rewards", "members", "rationale"]
     partial: bool
     run: str
     step: int

@@ -8,21 +8,26 @@ from typing import NamedTuple
 
 from guerdon.aggregation import SET_WISE, Aggregation, Calibration, aggregate, aggregate_degraded, std
 from guerdon.domain.errors import NonFinite, ServiceError, UnusableField
-from guerdon.domain.scores import Outcome
+from guerdon.domain.scores import Outcome, Report
 
 NOBODY: Mapping[str, float] = MappingProxyType({})
 NO_ERRORS: Mapping[str, ServiceError] = MappingProxyType({})
+NO_REPORTS: Mapping[str, Report] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One head of one scorer, under the name that callers see."""
+    """One head of one scorer, under the name that callers see.
+
+    A ``set_wise`` scorer is asked about all responses of an input at once.
+    """
 
     name: str
     scorer: str
     head: int
     calibration: Calibration | None = None
     uses: frozenset[str] = frozenset()
+    set_wise: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +59,8 @@ class Model:
 class Reward(NamedTuple):
     """What the caller gets for one response. ``std`` and ``members`` only where there is an ensemble.
 
-    ``missing`` are the members that failed, where the reward was left to the others.
+    ``missing`` are the members that failed, where the reward was left to the others. ``reports`` tell of members how
+    their scores came about.
     A tuple, as there is one for every response: a frozen dataclass takes three times as long to make.
     """
 
@@ -66,6 +72,7 @@ class Reward(NamedTuple):
     cached: bool = False
     tokens: int = 0
     missing: Mapping[str, ServiceError] = NO_ERRORS
+    reports: Mapping[str, Report] = NO_REPORTS
 
 
 def rewards_of(
@@ -96,12 +103,14 @@ def _single(member: Member, outcome: Outcome) -> Reward | ServiceError:
         truncated=outcome.truncated[0],
         cached=outcome.cached,
         tokens=outcome.tokens,
+        reports=NO_REPORTS if outcome.report is None else {member.name: outcome.report},
     )
 
 
 def _told(model: Model, row: Sequence[Outcome], *, degrade: bool) -> Reward | ServiceError:
     """What the members said of one response, its reward still to come; or the error of the first that failed."""
     raw, members, tokens, missing = {}, {}, {}, {}
+    reports: dict[str, Report] = {}
     truncated, cached = False, True
     for member, outcome in zip(model.members, row, strict=True):
         if isinstance(outcome, ServiceError):
@@ -113,12 +122,14 @@ def _told(model: Model, row: Sequence[Outcome], *, degrade: bool) -> Reward | Se
         raw[member.name] = value
         members[member.name] = member.calibration.apply(value) if member.calibration else value
         tokens[member.scorer] = outcome.tokens
+        if outcome.report is not None:
+            reports[member.name] = outcome.report
         truncated, cached = truncated or outcome.truncated[0], cached and outcome.cached
     if not members:
         return next(iter(missing.values()))
     return Reward(
         value=math.nan, members=members, members_raw=raw, truncated=truncated, cached=cached,
-        tokens=sum(tokens.values()), missing=missing or NO_ERRORS,
+        tokens=sum(tokens.values()), missing=missing or NO_ERRORS, reports=reports or NO_REPORTS,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from guerdon.domain.events import Failed, Missing, Rewarded
 from guerdon.domain.ports import Record, Stage
 from guerdon.domain.samples import OPTIONAL_FIELDS, Sample
 from guerdon.domain.scores import Outcome
-from guerdon.ensemble import Model, Reward, rewards_of
+from guerdon.ensemble import Member, Model, Reward, rewards_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,29 +83,36 @@ class Gateway:
         how = _fitted(model, aggregation, degrade)
         _refuse_unusable(model, samples)
         degrades = model.degrades if degrade is None else degrade
-        pointwise = [sample.pointwise() for sample in samples]
-        outcomes = await self._ask(model, [part for parts in pointwise for part in parts], deadline, degrades)
+        outcomes = await self._ask(model, samples, deadline, degrades)
         with trace.timed("aggregate"):
             rows = zip(*outcomes, strict=True)
-            rewards = [rewards_of(model, how, list(islice(rows, len(p))), degrade=degrades) for p in pointwise]
+            each = [list(islice(rows, len(sample.responses))) for sample in samples]
+            rewards = [rewards_of(model, how, row, degrade=degrades) for row in each]
             self._tell(model, [reward for row in rewards for reward in row])
             return Rewards(model=model, aggregation=how, degrades=degrades, samples=rewards)
 
     async def _ask(
         self, model: Model, samples: Sequence[Sample], deadline: float, degrades: bool
     ) -> list[list[Outcome]]:
-        """Outcomes of all members in their order, each scorer asked once.
+        """Outcomes of all members in their order, one a response, each scorer asked once.
 
-        Where rewards may do without a member, what is wrong with all of its answers is its outcome for each sample.
+        Where rewards may do without a member, what is wrong with all of its answers is its outcome for each response.
         """
-        uses = {member.scorer: member.uses for member in model.members}
-        asked = {
-            name: self._scorers[name].score([s.only(used) for s in samples], deadline) for name, used in uses.items()
-        }
+        scorers = {member.scorer: member for member in model.members}
+        asked = {name: self._asked(member, samples, deadline) for name, member in scorers.items()}
         if degrades:
-            asked = {name: _forgiven(answer, len(samples)) for name, answer in asked.items()}
+            count = sum(len(sample.responses) for sample in samples)
+            asked = {name: _forgiven(answer, count) for name, answer in asked.items()}
         outcomes = await _all(asked)
         return [outcomes[member.scorer] for member in model.members]
+
+    async def _asked(self, member: Member, samples: Sequence[Sample], deadline: float) -> list[Outcome]:
+        """What one scorer says of each response."""
+        stage, used = self._scorers[member.scorer], [sample.only(member.uses) for sample in samples]
+        if not member.set_wise:
+            return await stage.score([part for sample in used for part in sample.pointwise()], deadline)
+        judged = zip(await stage.score(used, deadline), used, strict=True)
+        return [one for outcome, sample in judged for one in _each(outcome, len(sample.responses))]
 
     def _tell(self, model: Model, rewards: Sequence[Reward | ServiceError]) -> None:
         given = [reward for reward in rewards if isinstance(reward, Reward)]
@@ -118,6 +125,11 @@ class Gateway:
             for error in rewards:
                 if isinstance(error, ServiceError):
                     self._record(Failed(model.name, error.code))
+
+
+def _each(outcome: Outcome, responses: int) -> Sequence[Outcome]:
+    """What was said of all responses, for each of them."""
+    return [outcome] * responses if isinstance(outcome, ServiceError) else outcome.each()
 
 
 async def _all(asked: Mapping[str, Coroutine[Any, Any, list[Outcome]]]) -> dict[str, list[Outcome]]:
@@ -159,7 +171,8 @@ def _refuse_unusable(model: Model, samples: Sequence[Sample]) -> None:
     for index, sample in enumerate(samples):
         for name in OPTIONAL_FIELDS:
             if getattr(sample, name) is not None and name not in model.uses:
-                raise UnusableField(f"{model.name} can make no use of a {name}", field=f"inputs[{index}].{name}")
+                where = name if name == "seed" else f"inputs[{index}].{name}"
+                raise UnusableField(f"{model.name} can make no use of a {name}", field=where)
         if sample.templated is not None and sample.templated.token_ids is not None:
             for member in model.members:
                 if "templated" not in member.uses:

@@ -4,6 +4,8 @@ import hashlib
 import hmac
 import struct
 
+import orjson
+
 from guerdon.domain.scores import Score
 
 VERSION = 1
@@ -11,7 +13,8 @@ MAC_BYTES = 16
 MAX_BYTES = 64 << 10
 """An entry that would be larger is not kept."""
 _HEAD = struct.Struct("<BHHI")
-"""Version, responses, heads, tokens; then a float64 for each head of each response, and a byte for each response."""
+"""Version, responses, heads, tokens; then a float64 for each head of each response, a byte for each response, and the
+report as JSON where there is one."""
 
 
 class Damaged(Exception):
@@ -26,6 +29,7 @@ def packed(key: bytes, score: Score) -> bytes:
         _HEAD.pack(VERSION, rows, heads, score.tokens)
         + struct.pack(f"<{len(numbers)}d", *numbers)
         + bytes(map(bool, score.truncated))
+        + (b"" if score.report is None else orjson.dumps(score.report))
     )
     return body + _mac(key, body)
 
@@ -39,11 +43,13 @@ def unpacked(key: bytes, entry: bytes) -> Score:
     if version != VERSION:
         raise Damaged(f"of version {version}")
     numbers = struct.unpack_from(f"<{rows * heads}d", body, _HEAD.size)
+    rest = body[_HEAD.size + 8 * len(numbers) :]
     return Score(
         values=tuple(numbers[row * heads : (row + 1) * heads] for row in range(rows)),
-        truncated=tuple(map(bool, body[_HEAD.size + 8 * len(numbers) :])),
+        truncated=tuple(map(bool, rest[:rows])),
         tokens=tokens,
         cached=True,
+        report=orjson.loads(rest[rows:]) if len(rest) > rows else None,
     )
 
 

@@ -32,6 +32,8 @@ def score_keys(scorer: bytes, samples: Sequence[Sample]) -> list[bytes]:
             conversation = begun[id(sample.messages)] = _conversation(scorer, sample.messages)
         digest = conversation.copy()
         digest.update(orjson.dumps((sample.responses, sample.reference, sample.principle)))
+        if sample.seed is not None:
+            digest.update(orjson.dumps(sample.seed))
         if sample.templated is not None:
             digest.update(orjson.dumps(sample.templated))
         keys.append(digest.digest())

@@ -2,11 +2,15 @@
 
 from collections import OrderedDict
 
+import orjson
+
 from guerdon.domain.scores import Score
 
 ENTRY_OVERHEAD_BYTES = 500
 """What an entry takes besides its numbers: key, objects, table slots (measured on CPython 3.11)."""
 BYTES_PER_VALUE = 32
+BYTES_PER_REPORTED = 4
+"""A report's objects take more than its JSON."""
 
 
 class MemoryStore:
@@ -42,4 +46,5 @@ class MemoryStore:
 
 def size_of(score: Score) -> int:
     """Bytes that an entry takes, about."""
-    return ENTRY_OVERHEAD_BYTES + sum(80 + BYTES_PER_VALUE * len(row) for row in score.values)
+    reported = 0 if score.report is None else BYTES_PER_REPORTED * len(orjson.dumps(score.report))
+    return ENTRY_OVERHEAD_BYTES + sum(80 + BYTES_PER_VALUE * len(row) for row in score.values) + reported

@@ -13,7 +13,7 @@ class Message:
     content: str
 
 
-OPTIONAL_FIELDS = ("reference", "principle")
+OPTIONAL_FIELDS = ("reference", "principle", "seed")
 
 Turns = tuple[Message, ...]
 """Consecutive turns; a response is usually one, of the assistant."""
@@ -37,14 +37,16 @@ class Sample:
     """A conversation and the responses that are judged together.
 
     A pointwise scorer is given one response a sample, a set-wise one all of them.
-    ``reference`` is a gold answer, ``principle`` a criterion in words; empty means none. ``templated`` is what
-    scorers with a chat template read in place of the turns; there is one response then.
+    ``reference`` is a gold answer, ``principle`` a criterion in words; empty means none. ``seed`` is what a judge's
+    sampling depends on besides. ``templated`` is what scorers with a chat template read in place of the turns; there
+    is one response then.
     """
 
     messages: Turns
     responses: tuple[Turns, ...]
     reference: str | None = None
     principle: str | None = None
+    seed: int | None = None
     templated: Templated | None = None
 
     def pointwise(self) -> list[Self]:
@@ -53,19 +55,24 @@ class Sample:
             return [self]
         return [
             type(self)(
-                messages=self.messages, responses=(response,), reference=self.reference, principle=self.principle
+                messages=self.messages,
+                responses=(response,),
+                reference=self.reference,
+                principle=self.principle,
+                seed=self.seed,
             )
             for response in self.responses
         ]
 
     def only(self, uses: Set[str]) -> Self:
         """Without the optional fields that are not among ``uses``, so that they cannot change what is computed."""
-        if self.reference is None and self.principle is None and self.templated is None:
+        if self.reference is None and self.principle is None and self.seed is None and self.templated is None:
             return self
         return replace(
             self,
             reference=self.reference if "reference" in uses else None,
             principle=self.principle if "principle" in uses else None,
+            seed=self.seed if "seed" in uses else None,
             templated=self.templated if "templated" in uses else None,
         )
 

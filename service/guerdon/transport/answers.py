@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from guerdon.aggregation import Method
 from guerdon.domain.errors import ServiceError
@@ -52,6 +52,32 @@ class MemberError(ResponseError):
     member: str
 
 
+class JudgeReport(BaseModel):
+    """How a judge came to its scores of these responses."""
+
+    model_config = ConfigDict(extra="allow")
+
+    responses: list[int]
+    votes: int = Field(description="asked of the model")
+    valid: int = Field(description="those with a verdict that could be read")
+    kept: int = Field(description="those that count: fewer than valid where a meta reward model chose among them")
+    prompt_tokens: int
+    completion_tokens: int
+    sum: list[float] = Field(description="of the votes that count, for each response")
+    mean: list[float]
+    refused: list[dict[str, Any]] | None = Field(
+        None, description="responses that were not shown to the model, and why"
+    )
+    preferences: list[list[float]] | None = Field(
+        None, description="of judges that compare: P(row is better than column)"
+    )
+    ballots: list[dict[str, Any]] | None = Field(None, description="with detail: rationale, each vote as it was cast")
+
+
+Judges = dict[str, list[JudgeReport]]
+JUDGES = Field(None, description="by member: of judges, how they came to their scores")
+
+
 class InputAnswer(BaseModel):
     """Rewards of one input, in the order of its responses; or the error that stands in their place."""
 
@@ -64,6 +90,7 @@ class InputAnswer(BaseModel):
     members_raw: dict[str, list[float | None]] | None = Field(None, description="the same, not calibrated")
     members_used: list[list[str]] | None = Field(None, description="with on_member_failure: degrade, per response")
     member_errors: list[MemberError] | None = Field(None, description="with degrade: why the others are missing")
+    judges: Judges | None = JUDGES
     truncated: list[bool] | None = None
     kept: list[int] | None = Field(None, description="with partial: which responses `rewards` speaks of")
     errors: list[ResponseError] | None = Field(None, description="with partial: the others")
@@ -111,6 +138,7 @@ class RerankAnswer(BaseModel):
     results: list[RerankResult]
     errors: list[ResponseError] | None = None
     member_errors: list[MemberError] | None = Field(None, description="with degrade: why members are missing")
+    judges: Judges | None = JUDGES
     aggregation: AggregationUsed | None = None
     usage: Usage
 
@@ -136,6 +164,7 @@ class ComparedAnswer(BaseModel):
     )
     members_used: list[list[str]] | None = Field(None, description="with on_member_failure: degrade, per response")
     member_errors: list[MemberError] | None = Field(None, description="with degrade: why the others are missing")
+    judges: Judges | None = JUDGES
     error: ErrorBody | None = None
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError, Message
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import ListValue, Struct
 
 from guerdon.domain.errors import Malformed
 from guerdon.transport.native import Json
@@ -77,7 +78,7 @@ def score_response(answer: Json) -> ScoreResponse:
 
 def rerank_response(answer: Json) -> RerankResponse:
     """The answer of ``/v1/rerank``."""
-    return RerankResponse(**_common(answer))
+    return RerankResponse(**{**_common(answer), **_judges(answer)})
 
 
 def compare_response(answer: Json) -> CompareResponse:
@@ -105,7 +106,7 @@ def _scored(item: Json) -> Json:
         for key in ("members", "members_raw")
         if key in item
     }
-    return {**item, **changed, **_used(item)}
+    return {**item, **changed, **_used(item), **_judges(item)}
 
 
 def _compared(item: Json) -> Json:
@@ -114,7 +115,13 @@ def _compared(item: Json) -> Json:
         changed["pairs"] = [{"first": first, "second": second} for first, second in item["pairs"]]
     if "strength" in item:
         changed["strength"] = [strength or {} for strength in item["strength"]]
-    return {**item, **changed, **_used(item)}
+    return {**item, **changed, **_used(item), **_judges(item)}
+
+
+def _judges(item: Json) -> Json:
+    """Reports are JSON here, too: what is in them is each recipe's own."""
+    told = item.get("judges", {})
+    return {"judges": {name: ParseDict(reports, ListValue()) for name, reports in told.items()}} if told else {}
 
 
 def _used(item: Json) -> Json:

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from guerdon.aggregation import SET_WISE, Aggregation
@@ -15,7 +16,7 @@ from guerdon.domain.limits import Limits
 from guerdon.domain.samples import Sample
 from guerdon.ensemble import Model, Reward
 from guerdon.gateway import Gateway, Rewards
-from guerdon.preferences import bradley_terry, strengths, win_rates
+from guerdon.preferences import Floats, bradley_terry, strengths, win_rates
 from guerdon.transport.activation import sigmoid
 from guerdon.transport.errors import described
 from guerdon.transport.json_body import invalid
@@ -36,7 +37,7 @@ class NativeApi:
         """Rewards per input. Raises the first input's error where no input could be rewarded."""
         rewards = await self._rewards(body, deadline)
         data = [
-            _input_answer(index, row, members=body.detail == "members", partial=body.partial, degrades=rewards.degrades)
+            _input_answer(index, row, detail=body.detail, partial=body.partial, degrades=rewards.degrades)
             for index, row in enumerate(rewards.samples)
         ]
         if all("error" in item for item in data):
@@ -59,6 +60,7 @@ class NativeApi:
         more: Json = {"errors": [{"response": i, **described(error)} for i, error in failed]} if failed else {}
         if rewards.degrades:
             more["member_errors"] = _member_errors(_rewarded(rewards.samples[0]))
+        more |= _judges(_rewarded(rewards.samples[0]))
         return {**_head(request_id, rewards), "results": results, **more, **_tail(rewards)}
 
     async def compare(self, body: CompareRequest, *, request_id: str, deadline: float) -> Json:
@@ -96,6 +98,8 @@ class NativeApi:
                 how = body.aggregation.over(self._gateway.model(body.model).aggregation)
             except ValidationError as error:
                 raise invalid(error, within="aggregation") from error
+        if body.seed is not None:
+            samples = [replace(sample, seed=body.seed) for sample in samples]
         degrade = None if body.on_member_failure is None else body.on_member_failure == "degrade"
         return await self._gateway.score(body.model, samples, aggregation=how, degrade=degrade, deadline=deadline)
 
@@ -132,7 +136,7 @@ class NativeApi:
 
 
 def _input_answer(
-    index: int, row: Sequence[Reward | ServiceError], *, members: bool, partial: bool, degrades: bool
+    index: int, row: Sequence[Reward | ServiceError], *, detail: str, partial: bool, degrades: bool
 ) -> Json:
     failed = list(_errors(row, f"inputs[{index}].responses"))
     if failed and (not partial or len(failed) == len(row)):
@@ -141,12 +145,13 @@ def _input_answer(
     answer: Json = {"index": index, "rewards": [reward.value for _, reward in good]}
     if good[0][1].std is not None:
         answer["std"] = [reward.std for _, reward in good]
-        if members:
+        if detail != "rewards":
             names = list(dict.fromkeys(name for _, reward in good for name in reward.members))
             answer["members"] = {name: [reward.members.get(name) for _, reward in good] for name in names}
             answer["members_raw"] = {name: [reward.members_raw.get(name) for _, reward in good] for name in names}
     if degrades:
         answer |= _degraded(good)
+    answer |= _judges(good, rationale=detail == "rationale")
     answer["truncated"] = [reward.truncated for _, reward in good]
     if partial:
         answer["kept"] = [i for i, _ in good]
@@ -171,6 +176,28 @@ def _member_errors(rewarded: Sequence[tuple[int, Reward]]) -> list[Json]:
     ]
 
 
+def _judges(good: Sequence[tuple[int, Reward]], *, rationale: bool = False) -> Json:
+    """How judges among the members came to their scores: one report for all responses that it speaks of."""
+    told: dict[str, list[Json]] = {}
+    for index, reward in good:
+        for member, report in reward.reports.items():
+            reports = told.setdefault(member, [])
+            if reports and reports[-1]["report"] is report:
+                reports[-1]["responses"].append(index)
+            else:
+                reports.append({"responses": [index], "report": report})
+    return (
+        {"judges": {name: [_judged(one, rationale) for one in reports] for name, reports in told.items()}}
+        if told
+        else {}
+    )
+
+
+def _judged(told: Json, rationale: bool) -> Json:
+    report = {key: value for key, value in told["report"].items() if rationale or key != "ballots"}
+    return {"responses": told["responses"], **report}
+
+
 def _pair_count(body: ComparedBody) -> int:
     responses = len(body.responses)
     return len(body.pairs) if body.pairs else responses * (responses - 1) // 2
@@ -183,7 +210,8 @@ def _comparison(index: int, body: ComparedBody, row: Sequence[Reward | ServiceEr
         return {"index": index, "error": described(failed[0][1])}
     good = _rewarded(row)
     values = [reward.value for _, reward in good]
-    table = bradley_terry(values)
+    table = _preferences(good) if rewards.aggregation is None else None
+    table = bradley_terry(values) if table is None else table
     pairs = body.pairs or [list(pair) for pair in combinations(range(len(values)), 2)]
     answer: Json = {
         "index": index,
@@ -197,7 +225,15 @@ def _comparison(index: int, body: ComparedBody, row: Sequence[Reward | ServiceEr
         answer["strength"] = [None if one is None else asdict(one) for one in strengths(scores, pairs)]
     if rewards.degrades:
         answer |= _degraded(good)
-    return answer
+    return answer | _judges(good)
+
+
+def _preferences(good: Sequence[tuple[int, Reward]]) -> Floats | None:
+    """What a judge said of each pair, where it compares."""
+    for report in good[0][1].reports.values():
+        if "preferences" in report:
+            return np.asarray(report["preferences"], np.float64)
+    return None
 
 
 def _result(index: int, reward: Reward, body: RerankRequest, *, degrades: bool) -> Json:

@@ -129,6 +129,12 @@ class InputBody(_Conversation):
         )
 
 
+Seed = Annotated[
+    int | None,
+    Field(ge=0, lt=1 << 31, description="of a judge's sampling and shuffles: another seed, another opinion"),
+]
+
+
 class ScoreRequest(Strict):
     """Reward the responses of one or more conversations."""
 
@@ -136,7 +142,10 @@ class ScoreRequest(Strict):
     inputs: Annotated[list[InputBody], FIRST_FAULT] = Field(min_length=1)
     aggregation: AggregationBody | None = None
     on_member_failure: MemberFailure | None = ON_MEMBER_FAILURE
-    detail: Literal["rewards", "members"] = Field("rewards", description="members: what each member said, too")
+    detail: Literal["rewards", "members", "rationale"] = Field(
+        "rewards", description="members: what each member said, too; rationale: and what judges wrote"
+    )
+    seed: Seed = None
     partial: bool = Field(False, description="reward what can be rewarded of an input, and list what cannot")
     cache: Cache = "read-write"
     run: str | None = Field(None, max_length=200, description="your training run; it changes nothing")
@@ -173,6 +182,7 @@ class CompareRequest(Strict):
     inputs: Annotated[list[ComparedBody], FIRST_FAULT] = Field(min_length=1)
     aggregation: AggregationBody | None = None
     on_member_failure: MemberFailure | None = ON_MEMBER_FAILURE
+    seed: Seed = None
     cache: Cache = "read-write"
 
 
@@ -199,6 +209,7 @@ class RerankRequest(Strict):
     )
     reference: str | None = None
     principle: str | None = None
+    seed: Seed = None
     top_n: int | None = Field(None, ge=0, description="0, as if left out: all")
     return_documents: bool = False
     activation: Literal["none", "sigmoid"] = "none"

@@ -1,8 +1,8 @@
 """Rerankers: Cohere's, Jina's and vLLM's /rerank and /v2/rerank, and Infinity's under a prefix."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from guerdon.domain.errors import ServiceError
 from guerdon.domain.samples import Sample, assistant, user
@@ -16,6 +16,12 @@ from guerdon.transport.dialect import TEXT_PARAMETERS, Call, Dialect, Path, none
 from guerdon.transport.errors import described
 
 Json = dict[str, Any]
+UNNAMED = "default/not-specified"
+"""What Infinity's client sends for a model where it is told none."""
+
+
+def _named(model: str | None) -> str | None:
+    return None if model == UNNAMED else model
 
 
 class Text(Lenient):
@@ -41,10 +47,16 @@ class DocumentsRequest(Lenient):
         return document if isinstance(document, str) else document.text
 
 
+class InfinityRerankRequest(DocumentsRequest):
+    """The same, its model perhaps unnamed."""
+
+    model: Annotated[str | None, AfterValidator(_named)] = MODEL
+
+
 class InfinityClassifyRequest(Lenient):
     """Templated texts."""
 
-    model: str | None = MODEL
+    model: Annotated[str | None, AfterValidator(_named)] = MODEL
     input: list[str]
     raw_scores: bool = False
 
@@ -80,7 +92,7 @@ async def _cohere(call: Call, body: DocumentsRequest) -> object:
     return answer | {"results": results, "meta": billed}
 
 
-async def _infinity(call: Call, body: DocumentsRequest) -> object:
+async def _infinity(call: Call, body: InfinityRerankRequest) -> object:
     results, answer = await _ranked(call, body)
     if body.return_documents:
         results = [result | {"document": body.text(result["index"])} for result in results]
@@ -126,7 +138,7 @@ PATHS = (
         "Cohere: rank responses, best first.",
         (Dialect(DocumentsRequest, _cohere, refusal=RerankRefusal),),
     ),
-    Path("/infinity/rerank", "Infinity: rank responses, best first.", (Dialect(DocumentsRequest, _infinity),)),
+    Path("/infinity/rerank", "Infinity: rank responses, best first.", (Dialect(InfinityRerankRequest, _infinity),)),
     Path(
         "/infinity/classify",
         "Infinity: rewards of templated texts.",

@@ -1,3 +1,4 @@
+from google.protobuf import struct_pb2 as _struct_pb2
 from guerdon_client.stubs.guerdon.v1 import requests_pb2 as _requests_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -56,7 +57,7 @@ class MemberScores(_message.Message):
     def __init__(self, scores: _Optional[_Iterable[_Union[MemberScore, _Mapping]]] = ...) -> None: ...
 
 class ScoredInput(_message.Message):
-    __slots__ = ("index", "rewards", "std", "members", "members_raw", "members_used", "member_errors", "truncated", "kept", "errors", "error")
+    __slots__ = ("index", "rewards", "std", "members", "members_raw", "members_used", "member_errors", "truncated", "kept", "errors", "error", "judges")
     class MembersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +72,13 @@ class ScoredInput(_message.Message):
         key: str
         value: MemberScores
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[MemberScores, _Mapping]] = ...) -> None: ...
+    class JudgesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _struct_pb2.ListValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ...) -> None: ...
     INDEX_FIELD_NUMBER: _ClassVar[int]
     REWARDS_FIELD_NUMBER: _ClassVar[int]
     STD_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +90,7 @@ class ScoredInput(_message.Message):
     KEPT_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    JUDGES_FIELD_NUMBER: _ClassVar[int]
     index: int
     rewards: _containers.RepeatedScalarFieldContainer[float]
     std: _containers.RepeatedScalarFieldContainer[float]
@@ -93,7 +102,8 @@ class ScoredInput(_message.Message):
     kept: _containers.RepeatedScalarFieldContainer[int]
     errors: _containers.RepeatedCompositeFieldContainer[ResponseError]
     error: Error
-    def __init__(self, index: _Optional[int] = ..., rewards: _Optional[_Iterable[float]] = ..., std: _Optional[_Iterable[float]] = ..., members: _Optional[_Mapping[str, MemberScores]] = ..., members_raw: _Optional[_Mapping[str, MemberScores]] = ..., members_used: _Optional[_Iterable[_Union[_requests_pb2.Names, _Mapping]]] = ..., member_errors: _Optional[_Iterable[_Union[MemberError, _Mapping]]] = ..., truncated: _Optional[_Iterable[bool]] = ..., kept: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[ResponseError, _Mapping]]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+    judges: _containers.MessageMap[str, _struct_pb2.ListValue]
+    def __init__(self, index: _Optional[int] = ..., rewards: _Optional[_Iterable[float]] = ..., std: _Optional[_Iterable[float]] = ..., members: _Optional[_Mapping[str, MemberScores]] = ..., members_raw: _Optional[_Mapping[str, MemberScores]] = ..., members_used: _Optional[_Iterable[_Union[_requests_pb2.Names, _Mapping]]] = ..., member_errors: _Optional[_Iterable[_Union[MemberError, _Mapping]]] = ..., truncated: _Optional[_Iterable[bool]] = ..., kept: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[ResponseError, _Mapping]]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., judges: _Optional[_Mapping[str, _struct_pb2.ListValue]] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("responses", "cached", "tokens", "tokens_computed")
@@ -157,7 +167,14 @@ class RerankResult(_message.Message):
     def __init__(self, index: _Optional[int] = ..., relevance_score: _Optional[float] = ..., std: _Optional[float] = ..., members: _Optional[_Mapping[str, float]] = ..., members_used: _Optional[_Iterable[str]] = ..., truncated: _Optional[bool] = ..., document: _Optional[_Union[Document, _Mapping]] = ...) -> None: ...
 
 class RerankResponse(_message.Message):
-    __slots__ = ("id", "model", "revision", "results", "errors", "member_errors", "aggregation", "usage")
+    __slots__ = ("id", "model", "revision", "results", "errors", "member_errors", "aggregation", "usage", "judges")
+    class JudgesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _struct_pb2.ListValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ...) -> None: ...
     ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -166,6 +183,7 @@ class RerankResponse(_message.Message):
     MEMBER_ERRORS_FIELD_NUMBER: _ClassVar[int]
     AGGREGATION_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
+    JUDGES_FIELD_NUMBER: _ClassVar[int]
     id: str
     model: str
     revision: str
@@ -174,7 +192,8 @@ class RerankResponse(_message.Message):
     member_errors: _containers.RepeatedCompositeFieldContainer[MemberError]
     aggregation: _requests_pb2.Aggregation
     usage: Usage
-    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., revision: _Optional[str] = ..., results: _Optional[_Iterable[_Union[RerankResult, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[ResponseError, _Mapping]]] = ..., member_errors: _Optional[_Iterable[_Union[MemberError, _Mapping]]] = ..., aggregation: _Optional[_Union[_requests_pb2.Aggregation, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
+    judges: _containers.MessageMap[str, _struct_pb2.ListValue]
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., revision: _Optional[str] = ..., results: _Optional[_Iterable[_Union[RerankResult, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[ResponseError, _Mapping]]] = ..., member_errors: _Optional[_Iterable[_Union[MemberError, _Mapping]]] = ..., aggregation: _Optional[_Union[_requests_pb2.Aggregation, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., judges: _Optional[_Mapping[str, _struct_pb2.ListValue]] = ...) -> None: ...
 
 class Strength(_message.Message):
     __slots__ = ("mean", "std", "agreement")
@@ -187,7 +206,14 @@ class Strength(_message.Message):
     def __init__(self, mean: _Optional[float] = ..., std: _Optional[float] = ..., agreement: _Optional[float] = ...) -> None: ...
 
 class ComparedInput(_message.Message):
-    __slots__ = ("index", "pairs", "probability", "win_rate", "rewards", "strength", "members_used", "member_errors", "error")
+    __slots__ = ("index", "pairs", "probability", "win_rate", "rewards", "strength", "members_used", "member_errors", "error", "judges")
+    class JudgesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _struct_pb2.ListValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ...) -> None: ...
     INDEX_FIELD_NUMBER: _ClassVar[int]
     PAIRS_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
@@ -197,6 +223,7 @@ class ComparedInput(_message.Message):
     MEMBERS_USED_FIELD_NUMBER: _ClassVar[int]
     MEMBER_ERRORS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    JUDGES_FIELD_NUMBER: _ClassVar[int]
     index: int
     pairs: _containers.RepeatedCompositeFieldContainer[_requests_pb2.Pair]
     probability: _containers.RepeatedScalarFieldContainer[float]
@@ -206,7 +233,8 @@ class ComparedInput(_message.Message):
     members_used: _containers.RepeatedCompositeFieldContainer[_requests_pb2.Names]
     member_errors: _containers.RepeatedCompositeFieldContainer[MemberError]
     error: Error
-    def __init__(self, index: _Optional[int] = ..., pairs: _Optional[_Iterable[_Union[_requests_pb2.Pair, _Mapping]]] = ..., probability: _Optional[_Iterable[float]] = ..., win_rate: _Optional[_Iterable[float]] = ..., rewards: _Optional[_Iterable[float]] = ..., strength: _Optional[_Iterable[_Union[Strength, _Mapping]]] = ..., members_used: _Optional[_Iterable[_Union[_requests_pb2.Names, _Mapping]]] = ..., member_errors: _Optional[_Iterable[_Union[MemberError, _Mapping]]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+    judges: _containers.MessageMap[str, _struct_pb2.ListValue]
+    def __init__(self, index: _Optional[int] = ..., pairs: _Optional[_Iterable[_Union[_requests_pb2.Pair, _Mapping]]] = ..., probability: _Optional[_Iterable[float]] = ..., win_rate: _Optional[_Iterable[float]] = ..., rewards: _Optional[_Iterable[float]] = ..., strength: _Optional[_Iterable[_Union[Strength, _Mapping]]] = ..., members_used: _Optional[_Iterable[_Union[_requests_pb2.Names, _Mapping]]] = ..., member_errors: _Optional[_Iterable[_Union[MemberError, _Mapping]]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., judges: _Optional[_Mapping[str, _struct_pb2.ListValue]] = ...) -> None: ...
 
 class CompareResponse(_message.Message):
     __slots__ = ("id", "model", "revision", "data", "aggregation", "usage")

@@ -91,7 +91,7 @@ class ScoreInput(_message.Message):
     def __init__(self, prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., responses: _Optional[_Iterable[_Union[Response, _Mapping]]] = ..., reference: _Optional[str] = ..., principle: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class ScoreRequest(_message.Message):
-    __slots__ = ("model", "inputs", "aggregation", "on_member_failure", "detail", "partial", "cache", "run", "step")
+    __slots__ = ("model", "inputs", "aggregation", "on_member_failure", "detail", "partial", "cache", "run", "step", "seed")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     AGGREGATION_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +101,7 @@ class ScoreRequest(_message.Message):
     CACHE_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
     model: str
     inputs: _containers.RepeatedCompositeFieldContainer[ScoreInput]
     aggregation: Aggregation
@@ -110,7 +111,8 @@ class ScoreRequest(_message.Message):
     cache: str
     run: str
     step: int
-    def __init__(self, model: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[ScoreInput, _Mapping]]] = ..., aggregation: _Optional[_Union[Aggregation, _Mapping]] = ..., on_member_failure: _Optional[str] = ..., detail: _Optional[str] = ..., partial: _Optional[bool] = ..., cache: _Optional[str] = ..., run: _Optional[str] = ..., step: _Optional[int] = ...) -> None: ...
+    seed: int
+    def __init__(self, model: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[ScoreInput, _Mapping]]] = ..., aggregation: _Optional[_Union[Aggregation, _Mapping]] = ..., on_member_failure: _Optional[str] = ..., detail: _Optional[str] = ..., partial: _Optional[bool] = ..., cache: _Optional[str] = ..., run: _Optional[str] = ..., step: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class Pair(_message.Message):
     __slots__ = ("first", "second")
@@ -139,21 +141,23 @@ class CompareInput(_message.Message):
     def __init__(self, prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., responses: _Optional[_Iterable[_Union[Response, _Mapping]]] = ..., reference: _Optional[str] = ..., principle: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., pairs: _Optional[_Iterable[_Union[Pair, _Mapping]]] = ...) -> None: ...
 
 class CompareRequest(_message.Message):
-    __slots__ = ("model", "inputs", "aggregation", "on_member_failure", "cache")
+    __slots__ = ("model", "inputs", "aggregation", "on_member_failure", "cache", "seed")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     AGGREGATION_FIELD_NUMBER: _ClassVar[int]
     ON_MEMBER_FAILURE_FIELD_NUMBER: _ClassVar[int]
     CACHE_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
     model: str
     inputs: _containers.RepeatedCompositeFieldContainer[CompareInput]
     aggregation: Aggregation
     on_member_failure: str
     cache: str
-    def __init__(self, model: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[CompareInput, _Mapping]]] = ..., aggregation: _Optional[_Union[Aggregation, _Mapping]] = ..., on_member_failure: _Optional[str] = ..., cache: _Optional[str] = ...) -> None: ...
+    seed: int
+    def __init__(self, model: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[CompareInput, _Mapping]]] = ..., aggregation: _Optional[_Union[Aggregation, _Mapping]] = ..., on_member_failure: _Optional[str] = ..., cache: _Optional[str] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class RerankRequest(_message.Message):
-    __slots__ = ("model", "query", "messages", "responses", "reference", "principle", "top_n", "return_documents", "activation", "aggregation", "on_member_failure", "partial", "cache")
+    __slots__ = ("model", "query", "messages", "responses", "reference", "principle", "top_n", "return_documents", "activation", "aggregation", "on_member_failure", "partial", "cache", "seed")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +171,7 @@ class RerankRequest(_message.Message):
     ON_MEMBER_FAILURE_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
     CACHE_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
     model: str
     query: str
     messages: _containers.RepeatedCompositeFieldContainer[Message]
@@ -180,7 +185,8 @@ class RerankRequest(_message.Message):
     on_member_failure: str
     partial: bool
     cache: str
-    def __init__(self, model: _Optional[str] = ..., query: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., responses: _Optional[_Iterable[_Union[Response, _Mapping]]] = ..., reference: _Optional[str] = ..., principle: _Optional[str] = ..., top_n: _Optional[int] = ..., return_documents: _Optional[bool] = ..., activation: _Optional[str] = ..., aggregation: _Optional[_Union[Aggregation, _Mapping]] = ..., on_member_failure: _Optional[str] = ..., partial: _Optional[bool] = ..., cache: _Optional[str] = ...) -> None: ...
+    seed: int
+    def __init__(self, model: _Optional[str] = ..., query: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., responses: _Optional[_Iterable[_Union[Response, _Mapping]]] = ..., reference: _Optional[str] = ..., principle: _Optional[str] = ..., top_n: _Optional[int] = ..., return_documents: _Optional[bool] = ..., activation: _Optional[str] = ..., aggregation: _Optional[_Union[Aggregation, _Mapping]] = ..., on_member_failure: _Optional[str] = ..., partial: _Optional[bool] = ..., cache: _Optional[str] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()
