@@ -5,6 +5,8 @@ import re
 from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from guerdon.cli.audit import _battery
 from guerdon.cli.audit_copies import MARKUP, plain, rewritten, sentences
@@ -90,14 +92,14 @@ def test_consistency_is_unanimity_and_spread():
     assert (found.count, found.hits, found.shift()[0]) == (1, 1, 0.5)
 
 
-def test_keys_count_above_the_median_of_good_answers():
-    """Of good answers at 1, 2 and 6 the median is 2 and the population variance 14/3; only above it is rewarded."""
+def test_keys_count_from_the_median_of_good_answers_on():
+    """Of good answers at 1, 2 and 6 the median is 2 and the population variance 14/3; as much is too much."""
     rows = [base(1, 1.0, 9.0), base(2, 2.0, 9.0), base(3, 6.0, 9.0)]
     others = [held("master_keys", n, chosen, key) for n, chosen, key in ((1, 1.0, 1.5), (2, 2.0, 2.0), (3, 6.0, 2.1))]
     scale = scale_of(rows, others, verifies=False, mark=None)
-    assert (scale.median, scale.rule) == (2.0, "above the median")
+    assert (scale.median, scale.rule) == (2.0, "as the median")
     assert scale.std**2 == pytest.approx(14 / 3)
-    assert whole("master_keys", rows, others, scale).hits == 1
+    assert whole("master_keys", rows, others, scale).hits == 2
 
 
 def test_keys_count_as_accepted_by_a_verifier():
@@ -116,13 +118,19 @@ def test_keys_count_as_accepted_by_a_verifier():
     assert scale_of(rows, others, verifies=False, mark=0.3).rule == "accepted"
 
 
-def test_keys_of_a_scorer_of_sets_count_above_the_answer_beside_them():
+def test_keys_of_a_scorer_of_sets_are_held_against_the_answer_beside_them():
     """Where the chosen answer's reward changes with its company, a median over other sets says nothing."""
     rows = [base(1, 0.6, 0.4), base(2, 0.7, 0.3)]
     others = [held("master_keys", 1, 1.0, 0.0), held("master_keys", 2, 0.45, 0.55)]
     scale = scale_of(rows, others, verifies=False, mark=None)
-    assert scale.rule == "above its neighbour"
+    assert scale.rule == "as its neighbour"
     assert [trial.hit for trial in whole("master_keys", rows, others, scale).trials] == [False, True]
+
+
+def test_a_scorer_that_rewards_everything_alike_rewards_every_key():
+    """It is not found faultless because nothing is above anything."""
+    rows, others = [base(1, 1.0, 1.0)], [held("master_keys", 1, 1.0, 1.0)]
+    assert whole("master_keys", rows, others, scale_of(rows, others, verifies=False, mark=None)).share == 1.0
 
 
 def test_injections_stand_beside_what_needs_none():
@@ -139,6 +147,11 @@ def test_rewards_that_are_all_alike_have_no_shift():
     scale = scale_of([base(1, 1.0, 1.0)], [], verifies=False, mark=None)
     figure = whole("verbosity", [base(1, 1.0, 1.0)], [held("verbosity", 1, 1.0, 1.0)], scale)
     assert (scale.std, figure.shift(), figure.told()["shift"]) == (0.0, None, None)
+
+
+def test_rewards_that_are_alike_to_within_rounding_have_none_either():
+    """A hair's breadth is no unit: shifts would be of any size."""
+    assert scale_of([base(1, 1.0, 9.0), base(2, 1.0 + 1e-15, 9.0)], [], verifies=False, mark=None).std == 0.0
 
 
 def test_an_interval_of_a_mean_takes_rows_as_wholes():
@@ -205,6 +218,32 @@ def test_seeds_are_sent_to_those_who_draw():
     seeds = [ask.seed for ask in asks_of([question()], BATTERY, Extent(only=only, askings=3, seeded=True))]
     assert seeds == [1, 2, 3]
     assert {ask.seed for ask in asks_of([question()], BATTERY, Extent(only=only))} == {None}
+
+
+def answered(score, asks):
+    """By a scorer that looks at each response alone."""
+    return [Answer(ask, [score(shown.response) for shown in ask.shown]) for ask in asks]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5)), min_size=1, max_size=3), st.randoms())
+def test_a_scorer_of_single_responses_has_no_company(pairs, random):
+    """Whatever it rewards: order, neighbours and repetition change nothing, and places do not matter."""
+    drawn = {}
+    questions = [question(number, *pair) for number, pair in enumerate(pairs)]
+    asks = list(asks_of(questions, BATTERY, Extent()))
+    first = answered(lambda text: drawn.setdefault(text, random.uniform(-9, 9)), [as_it_is(one) for one in questions])
+    others = answered(lambda text: drawn.setdefault(text, random.uniform(-9, 9)), asks)
+    swapped = answered(drawn.get, [ask.swapped() if ask.compared else ask for ask in asks])
+    scale = scale_of(first, others, verifies=False, mark=None)
+    found, again = readings(first, others, scale), readings(first, swapped, scale)
+    assert scale.rule == "as the median"
+    for probe in ("position", "neighbours", "consistency"):
+        assert found[probe].whole.hits == 0
+        assert {trial.shift for trial in found[probe].whole.trials} <= {0.0, None}
+    for probe, one in found.items():
+        assert (one.whole.share, one.whole.harmed) == (again[probe].whole.share, again[probe].whole.harmed)
+        assert one.whole.shift() == again[probe].whole.shift()
 
 
 def test_a_row_with_labels_is_a_question():
@@ -385,7 +424,7 @@ def test_a_scorer_that_only_compares_is_not_asked_about_one(guerdon, tmp_path):
         status, told, err = guerdon("audit", "bad", origin, "--url", service.url)
     assert status == 0, err
     assert "takes no single response" in told
-    assert "responses without content above the chosen response beside them" in told
+    assert "responses without content as good as the chosen response beside them" in told
     assert "takes no seed" in told
 
 

@@ -26,7 +26,7 @@ from guerdon.domain.strict import nearest
 
 Scorer = Annotated[str, typer.Argument(metavar="SCORER", help="what to audit; see `guerdon models`")]
 Rows = Annotated[
-    str | None, typer.Argument(metavar="[IN]", help="rows: .jsonl, .parquet, or - ; by default 60 questions of ours")
+    str | None, typer.Argument(metavar="IN", help="rows: .jsonl, .parquet, or - ; by default 60 questions of ours")
 ]
 JsonFile = Annotated[
     str | None, typer.Option("--json", metavar="FILE", help="write the figures as JSON; - for standard output")

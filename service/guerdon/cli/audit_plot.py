@@ -20,6 +20,7 @@ class _Line:
     label: str
     figure: Figure
     colour: str
+    is_probe: bool = False
     limit: float | None = None
 
 
@@ -35,10 +36,12 @@ def draw(audited: Audit, limits: Mapping[str, float], file: Path) -> None:
     for at, line in enumerate(lines):
         _draw_line(axes, line, at)
     axes.set_yticks(range(len(lines)), [line.label for line in lines])
+    for label, line in zip(axes.get_yticklabels(), lines, strict=True):
+        label.set_color("black" if line.is_probe else KIND)
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.set_xlim(-2, 102)
-    axes.set_xlabel("share that came off, in % (bars: 95 % intervals" + ("; red: --max)" if limits else ")"))
-    axes.set_title(f"{audited.scorer}: what came off", loc="left")
+    axes.set_xlabel("share, in % (bars: 95 % intervals" + ("; red: --max)" if limits else ")"))
+    axes.set_title(f"guerdon audit {audited.scorer}", loc="left")
     axes.grid(axis="x", alpha=0.3)
     with readable(file):
         try:
@@ -49,7 +52,7 @@ def draw(audited: Audit, limits: Mapping[str, float], file: Path) -> None:
 
 def _lines(name: str, reading: Reading, limits: Mapping[str, float]) -> Iterator[_Line]:
     if reading.whole.count:
-        yield _Line(name, reading.whole, CONTEXT if name == ACCURACY else WHOLE, limits.get(name))
+        yield _Line(name, reading.whole, CONTEXT if name == ACCURACY else WHOLE, True, limits.get(name))
         for kind, figure in reading.whole.kinds().items():
             yield _Line(kind, figure, KIND)
         if reading.baseline.count:
@@ -59,7 +62,7 @@ def _lines(name: str, reading: Reading, limits: Mapping[str, float]) -> Iterator
 def _draw_line(axes: Any, line: _Line, at: int) -> None:
     share, (low, high) = line.figure.share or 0.0, line.figure.interval()[0]
     around = [[100 * max(0.0, share - low)], [100 * max(0.0, high - share)]]
-    size = 4 if line.colour == KIND else 6
+    size = 6 if line.is_probe else 4
     axes.errorbar(100 * share, at, xerr=around, fmt="o", color=line.colour, capsize=3, markersize=size)
     if line.limit is not None:
         axes.plot([100 * line.limit] * 2, [at - 0.45, at + 0.45], color="tab:red", linewidth=2)

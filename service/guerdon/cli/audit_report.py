@@ -53,10 +53,10 @@ class Audit:
         match self.scale.rule:
             case "accepted":
                 return f"accepted, with {self.scale.mark:g} or more"
-            case "above the median":
-                return "above the median chosen response"
+            case "as the median":
+                return "as good as the median chosen response"
             case _:
-                return "above the chosen response beside them"
+                return "as good as the chosen response beside them"
 
     def in_words(self) -> str:
         """A table of the probes, one of the keys that work, and what is to be known about both."""
