@@ -17,6 +17,8 @@ from guerdon.scorers.settings import KINDS
 
 PREFIX = "GUERDON_"
 VARIANTS = frozenset({*KINDS, "reward_model/vllm"})
+MERGED = "tag:yaml.org,2002:merge"
+"""What `<<` in a map means: settings from another one, for what this one does not say itself."""
 RECIPES = frozenset({"grm", "principle", "pairwise", "verifier", "rubric", "tool"})
 
 
@@ -45,7 +47,8 @@ class _OnceLoader(yaml.SafeLoader):
     """Refuses a key that stands twice in one map, of which YAML would drop the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        written = [key for key, _ in node.value if key.tag != MERGED]
+        keys = [self.construct_object(key, deep=True) for key in written]
         twice = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
         if twice is not None:
             raise yaml.constructor.ConstructorError(None, None, f"the key `{twice}` stands twice", node.start_mark)

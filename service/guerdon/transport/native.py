@@ -195,6 +195,10 @@ def _judges(good: Sequence[tuple[int, Reward]], *, rationale: bool = False) -> J
 
 def _judged(told: Json, rationale: bool) -> Json:
     report = {key: value for key, value in told["report"].items() if rationale or key != "ballots"}
+    if "refused" in report:
+        report["refused"] = [
+            {**one, "response": told["responses"][one["response"]]} for one in report["refused"]
+        ]  # fmt: skip
     return {"responses": told["responses"], **report}
 
 
