@@ -92,6 +92,7 @@ class _Watched:
         self._not_servable: str | None = None
         self._reason = "starting"
         self._failures = 0
+        self._told_up = False
         self._keeper: asyncio.Task[None] | None = None
         key = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
         self._client = httpx.AsyncClient(headers=key, timeout=settings.hung_after_s, trust_env=False)
@@ -154,13 +155,15 @@ class _Watched:
         self._suspected.clear()
         self._settled.set()
         self._up.set()
+        self._told_up = True
         self._record(WorkerUp(self._name, 0))
 
     def _went_down(self, reason: str, ending: Ending) -> None:
         self._reason = reason
-        if self._up.is_set() or ending == "failed_to_load":
+        if self._told_up or ending == "failed_to_load":
             self._record(WorkerDown(self._name, 0, ending))
             log.warning("engine.down engine=%s reason=%s", self._name, ending)
+        self._told_up = False
         self._up.clear()
 
     async def _well(self) -> str | None:
@@ -170,15 +173,16 @@ class _Watched:
             answer = await self._client.get(self.url + path)
         except httpx.TimeoutException:
             return f"no answer from {self.url}{path} within {self._settings.hung_after_s:g} s"
-        except httpx.TransportError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return f"{self.url} cannot be reached: {str(error) or type(error).__name__}"
         return None if answer.is_success else f"{self.url}{path} answers {answer.status_code}"
 
     async def _serves_the_model(self) -> None:
-        """Raises NotServable where the server knows no such model."""
+        """Raises NotServable where the server knows no such model, or not the key; HTTPStatusError for the rest."""
         answer = await self._client.get(f"{self.url}/v1/models")
-        if not answer.is_success:
+        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND):
             raise NotServable(f"{self.url}/v1/models answers {answer.status_code}: is the key right (api_key_file)?")
+        answer.raise_for_status()
         known = [str(card.get("id")) for card in answer.json().get("data", [])]
         if self._settings.served_as not in known:
             raise NotServable(f"{self.url} serves no {self._settings.served_as}; it serves {', '.join(known)}")
@@ -202,9 +206,11 @@ class RemoteServer(_Watched):
                     await self._serves_the_model()
                     self._came_up()
                 except NotServable as error:
-                    self._refuse(str(error))
-                    return
-                except (httpx.HTTPError, ValueError, AttributeError) as error:
+                    trouble = str(error)
+                    if not self._settled.is_set():
+                        self._refuse(trouble)
+                        return
+                except (httpx.HTTPError, ValueError, TypeError, AttributeError) as error:
                     trouble = f"{self.url}/v1/models: {error}"
             if trouble is not None:
                 self._went_down(trouble, "hung" if "no answer" in trouble else "died")
@@ -252,15 +258,18 @@ class ChildServer(_Watched):
             return "failed_to_load", f"{self._settings.python}: {error.strerror or error}"
         listening = asyncio.create_task(asyncio.to_thread(self._listen, process))
         try:
-            if (trouble := await self._loaded(process)) is not None:
-                return "failed_to_load", trouble
-            self._came_up()
-            return await self._watched(process)
+            trouble = await self._loaded(process)
+            ending: Ending = "failed_to_load"
+            if trouble is None:
+                self._came_up()
+                ending, trouble = await self._watched(process)
+            ended = process.poll() is not None
         finally:
             self._up.clear()
             await _end(process)
             self._process = None
             await listening
+        return ending, f"{trouble}: {self._last_words()}" if ended else trouble
 
     async def _loaded(self, process: "subprocess.Popen[bytes]") -> str | None:
         """Wait until it answers; what is wrong if it never does."""
@@ -268,7 +277,7 @@ class ChildServer(_Watched):
         until = loop.time() + self._settings.start_timeout_s
         while loop.time() < until:
             if process.poll() is not None:
-                return f"the server ended with status {process.returncode} while it started: {self._last_words()}"
+                return f"the server ended with status {process.returncode} while it started"
             if await self._well() is None:
                 return None
             await asyncio.sleep(LOOKED_AFTER_S)
@@ -280,18 +289,19 @@ class ChildServer(_Watched):
             await self._wait()
             trouble = await self._well()
             if process.poll() is not None:
-                return "died", f"the server ended with status {process.returncode}: {self._last_words()}"
+                return "died", f"the server ended with status {process.returncode}"
             if trouble is not None:
                 return ("hung" if "no answer" in trouble else "died"), trouble
 
     def _listen(self, process: "subprocess.Popen[bytes]") -> None:
         """Pass on what the server prints, and keep its last words."""
         assert process.stdout is not None
-        for line in process.stdout:
-            said = line.decode(errors="replace").rstrip()
-            if said:
-                self._said.append(said)
-                log.info("engine.said engine=%s line=%s", self._name, said)
+        with process.stdout as lines:
+            for line in lines:
+                said = line.decode(errors="replace").rstrip()
+                if said:
+                    self._said.append(said)
+                    log.info("engine.said engine=%s line=%s", self._name, said)
 
     def _last_words(self) -> str:
         """What of its output tells most: the first exception by name, else the last line."""
