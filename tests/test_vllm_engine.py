@@ -273,6 +273,20 @@ async def test_a_server_that_goes_away_and_comes_back():
     assert ends == [WorkerUp("j", 0), WorkerDown("j", 0, "died"), WorkerUp("j", 0)]
 
 
+async def test_a_server_that_stays_away_is_no_longer_waited_for():
+    """Who waits is told so, and who comes later at once; when it is back, it is asked again."""
+    with model_server(saying("yes")) as server:
+        async with engine_of(server) as engine:
+            server.stop()
+            for _ in range(2):
+                with pytest.raises(Unavailable, match="cannot be reached") as caught:
+                    await engine.generate(HELLO, within())
+                assert caught.value.retry_after_s == 5.0
+            server.start()
+            await until(lambda: engine.unready is None)
+            assert (await engine.generate(HELLO, within())).text == "yes"
+
+
 async def test_a_server_that_comes_back_with_another_model_is_waited_for():
     """Somebody is mending it: only what was never right is given up."""
     with model_server(saying("yes")) as server:

@@ -12,8 +12,8 @@ GRACE_S = 5.0
 
 def main() -> int:
     """The command's exit status, as shells tell it. When the input ends, the whole process group goes with it."""
+    signal.signal(signal.SIGTERM, lambda *_: None)  # the command is sent it as well: wait for how it ends
     command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
-    signal.signal(signal.SIGTERM, lambda *_: None)  # the command was sent it as well: wait for how it ends
     alone = threading.Event()
     threading.Thread(target=_end_with_parent, args=(command, alone), daemon=True).start()
     status = command.wait()

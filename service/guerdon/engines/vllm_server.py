@@ -33,8 +33,6 @@ WATCHED_EVERY_S = 5.0
 LAST_WORDS = 400
 """Lines of a child's output that are kept for when it dies."""
 GRACE_S = 5.0
-GIVE_UP_WAITING_AFTER = 3
-"""So many children in a row that died before they were ready, and callers are refused at once."""
 TOLD_CHARACTERS = 300
 _EXCEPTION = re.compile(r"\b[A-Z]\w*(?:Error|Exception): .+")
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
@@ -81,12 +79,15 @@ class _Watched:
     """What both kinds have in common: whether the server is well, and who waits for that."""
 
     ours = False
+    patience: int
+    """So many failures in a row, and callers are refused at once."""
 
     def __init__(self, settings: VllmSettings, *, name: str, record: Record) -> None:
         self._settings, self._name, self._record = settings, name, record
         self.url = (settings.url or "").rstrip("/").removesuffix("/v1")
         self.life = 0
         self._up = asyncio.Event()
+        self._changed = asyncio.Event()
         self._settled = asyncio.Event()
         self._suspected = asyncio.Event()
         self._not_servable: str | None = None
@@ -121,11 +122,10 @@ class _Watched:
 
     async def running(self) -> None:
         """Wait until it can be asked. Raises Unavailable where that will not be soon."""
-        if self._not_servable is not None or self._failures >= GIVE_UP_WAITING_AFTER:
-            raise Unavailable(f"{self._name}: {self.unready or self._reason}", retry_after_s=5.0)
-        await self._up.wait()
-        if self._not_servable is not None:
-            raise Unavailable(f"{self._name}: {self._not_servable}", retry_after_s=5.0)
+        while self._not_servable is not None or not self._up.is_set():
+            if self._not_servable is not None or self._failures >= self.patience:
+                raise Unavailable(f"{self._name}: {self.unready or self._reason}", retry_after_s=5.0)
+            await self._changed.wait()
 
     def suspect(self, life: int) -> None:
         """A connection to it broke in this life: look after it now."""
@@ -147,7 +147,12 @@ class _Watched:
         """It can never be asked; those who wait are told."""
         self._not_servable = reason
         self._settled.set()
-        self._up.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Those who wait look again."""
+        told, self._changed = self._changed, asyncio.Event()
+        told.set()
 
     def _came_up(self) -> None:
         self.life += 1
@@ -156,6 +161,7 @@ class _Watched:
         self._settled.set()
         self._up.set()
         self._told_up = True
+        self._tell()
         self._record(WorkerUp(self._name, 0))
 
     def _went_down(self, reason: str, ending: Ending) -> None:
@@ -165,6 +171,7 @@ class _Watched:
             log.warning("engine.down engine=%s reason=%s", self._name, ending)
         self._told_up = False
         self._up.clear()
+        self._tell()
 
     async def _well(self) -> str | None:
         """What is wrong with it; None where it answers."""
@@ -198,6 +205,8 @@ class _Watched:
 class RemoteServer(_Watched):
     """A server at a URL, that somebody else keeps alive."""
 
+    patience = 10
+
     async def _keep(self) -> None:
         while True:
             trouble = await self._well()
@@ -213,6 +222,7 @@ class RemoteServer(_Watched):
                 except (httpx.HTTPError, ValueError, TypeError, AttributeError) as error:
                     trouble = f"{self.url}/v1/models: {error}"
             if trouble is not None:
+                self._failures += 1
                 self._went_down(trouble, "hung" if "no answer" in trouble else "died")
             await (self._wait() if self._up.is_set() else asyncio.sleep(LOOKED_AFTER_S))
 
@@ -221,6 +231,7 @@ class ChildServer(_Watched):
     """A vLLM server on the loopback interface, started anew whenever it dies or hangs."""
 
     ours = True
+    patience = 3
 
     def __init__(self, settings: VllmSettings, *, name: str, record: Record) -> None:
         super().__init__(settings, name=name, record=record)
@@ -239,7 +250,7 @@ class ChildServer(_Watched):
             ending, reason = await self._one_life()
             if ending == "failed_to_load":
                 self._failures += 1
-                if self._failures >= GIVE_UP_WAITING_AFTER:
+                if self._failures >= self.patience:
                     self._settled.set()
             lived_s = asyncio.get_running_loop().time() - started
             self._went_down(reason, ending)
