@@ -89,9 +89,11 @@ def service(model, other, checkpoint, tmp_path_factory):
             "rated": scorer(model, "grm", votes=4, meta="scalar", combine="sum"),
             "failing": scorer(other, "grm"),
             "scalar": {**scalar, "threads": 1},
+            "short": {**scalar, "threads": 1, "max_tokens": 64, "truncation": "error"},
         },
         "ensembles": {
             "default": {"members": ["scalar", "grm"], "aggregation": {"method": "wco"}},
+            "partly": {"members": ["short", "grm"]},
             "strict": {"members": ["scalar", "failing"], "aggregation": {"method": "wco"}},
             "lenient": {
                 "members": ["scalar", "failing"],
@@ -255,6 +257,40 @@ def test_a_judge_beside_a_scalar_model(api):
     assert members["scalar"] == close(item_of(ask(api, "scalar"))["rewards"])
     assert item["rewards"] == close([min(pair) for pair in zip(members["grm"], members["scalar"], strict=True)])
     assert list(item["judges"]) == ["grm"]
+
+
+def test_a_report_speaks_of_all_responses_though_some_have_no_reward(api):
+    """One is too long for the other member, and one is refused by the guard: its place is the caller's."""
+    responses = [RESPONSES[0], "It is response 9. " + "no " * 80, "Solution:"]
+    for name, body in (("data", body_of("partly", responses)), ("", {"query": PROMPT, "documents": responses})):
+        answer = api.post("/v1/score" if name else "/v1/rerank", {**body, "model": "partly", "partial": True})
+        assert answer.status_code == 200, answer.text
+        item = answer.json()["data"][0] if name else answer.json()
+        assert [(error["response"], error["code"]) for error in item["errors"]] == [(1, "response_too_long")]
+        (report,) = item["judges"]["grm"]
+        assert report["responses"] == [0, 1, 2]
+        assert len(report["mean"]) == 3
+        assert report["refused"] == [{"response": 2, "reason": "content_free"}]
+
+
+def test_the_same_refused_response_twice(api):
+    """Each of them is named, where a judge sees responses one by one."""
+    item = item_of(ask(api, "tool", ["Solution:", "Solution:"]))
+    refused = [told for report in item["judges"]["tool"] for told in report["refused"]]
+    assert [told["response"] for told in refused] == [0, 1]
+
+
+def test_a_judge_that_hangs_under_each_policy(service, other):
+    """The caller's time ends it; with what the other member said, where that will do."""
+    other.script = lambda asked: Reply(hangs=True)
+    in_time = {"headers": {"X-Request-Timeout-Ms": "1500"}}
+    strict = service.post("/v1/score", body_of("strict", prompt="hung"), **in_time)
+    assert (strict.status_code, strict.json()["error"]["code"]) == (504, "deadline_exceeded")
+    lenient = item_of(service.post("/v1/score", body_of("lenient", prompt="hung"), **in_time))
+    assert lenient["members_used"] == [["scalar"]] * 3
+    assert {error["code"] for error in lenient["member_errors"]} == {"deadline_exceeded"}
+    assert other.hung_up.wait(30)
+    other.script = judge
 
 
 def test_a_judge_in_trouble_under_each_policy(service, other):

@@ -194,12 +194,13 @@ def _judges(good: Sequence[tuple[int, Reward]], *, rationale: bool = False) -> J
 
 
 def _judged(told: Json, rationale: bool) -> Json:
+    """A judge that sees all responses together counts them as the caller does; another one sees each by itself."""
     report = {key: value for key, value in told["report"].items() if rationale or key != "ballots"}
-    if "refused" in report:
-        report["refused"] = [
-            {**one, "response": told["responses"][one["response"]]} for one in report["refused"]
-        ]  # fmt: skip
-    return {"responses": told["responses"], **report}
+    together = len(report["mean"]) > 1
+    responses = list(range(len(report["mean"]))) if together else told["responses"]
+    if "refused" in report and not together:
+        report["refused"] = [{**one, "response": index} for one in report["refused"] for index in responses]
+    return {"responses": responses, **report}
 
 
 def _pair_count(body: ComparedBody) -> int:
