@@ -247,6 +247,26 @@ def test_a_judge_tells_what_changes_its_verdicts():
     assert (plain.floor, other.floor, plain.uses, plain.set_wise) == (1, 0, {"reference"}, False)
 
 
+class Configured(ToolSettings):
+    """As a configuration has it, with much else beside."""
+
+    url: str = ""
+
+
+def test_only_its_own_settings_are_part_of_what_a_judge_tells():
+    """Another address of the same model has the same verdicts."""
+    prompt = Prompt.shipped("tool.v1")
+    here, there, other = (
+        ToolJudge(settings, FREE, prompt).identity
+        for settings in (
+            Configured(url="http://a"),
+            Configured(url="http://b"),
+            Configured(url="http://b", max_calls=1),
+        )
+    )
+    assert here == there == judge().identity != other
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

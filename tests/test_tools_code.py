@@ -313,7 +313,7 @@ def test_where_there_are_no_namespaces_code_is_refused():
     said = subprocess.run(
         [sys.executable, "-c", WITHOUT_NAMESPACES], capture_output=True, text=True, timeout=60, check=True
     ).stdout
-    assert "tools.code: code: isolation `namespaces` cannot be had on this machine" in said
+    assert "tools.code: isolation `namespaces` cannot be had on this machine" in said
     assert "unshare: No space left on device" in said and "see `isolation`" in said
 
 

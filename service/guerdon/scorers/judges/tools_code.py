@@ -67,7 +67,7 @@ class Snippets:
 
 def _refusal(isolation: Isolation, why: str) -> str:
     way_out = "; leave the tool out, or see `isolation`" if isolation == "namespaces" else ""
-    return f"code: isolation `{isolation}` cannot be had on this machine: {why}{way_out}"
+    return f"isolation `{isolation}` cannot be had on this machine: {why}{way_out}"
 
 
 def _check(snippet: str) -> None:
@@ -97,7 +97,7 @@ def _answer(output: bytes, report: bytes) -> str:
         case {"overdue": float(seconds)}:
             raise ToolFailed(f"it took longer than {seconds:g} s")
         case {"refused": str(why)}:
-            raise ToolFailed(f"it could not be shut off: {why}")
+            raise ToolFailed(f"it could not be begun: {why}")
     raise ToolFailed("how it ended is not known")
 
 
