@@ -1,5 +1,6 @@
 """``guerdon audit``: its figures by hand, its copies and attacks, and the command on real and on scripted scorers."""
 
+import asyncio
 import json
 import re
 from collections import Counter
@@ -16,6 +17,13 @@ from guerdon.cli.audit_report import exceeded
 from guerdon.cli.intervals import Z_95, around_mean
 from guerdon.cli.pairs import Pair
 from guerdon.cli.rows import Row, understood
+from guerdon.domain.errors import Invalid
+from guerdon.domain.samples import Sample, assistant, user
+from guerdon.scorers.judges.common import Judging
+from guerdon.scorers.judges.guard import suspicion
+from guerdon.scorers.judges.prompt import Prompt
+from guerdon.scorers.judges.verifier import Verifier, VerifierSettings
+from judge_engines import Always
 from row_files import write_rows
 from scripted_server import Answer as Says
 from scripted_server import scripted
@@ -395,6 +403,42 @@ def test_a_bad_verifier_is_found_out(guerdon, tmp_path):
     assert {body.get("seed") for body in asked} == {None, 1, 2, 3, 4, 5}
     assert {body["cache"] for body in asked if "seed" in body} == {"off"}
     assert "accepted, with 0.5 or more" in told
+
+
+def verifying(*, guarded):
+    """The verifier's recipe over a model that says yes to anything."""
+    verifier = Verifier(VerifierSettings(), Judging(), Prompt.shipped("verifier.v1"))
+
+    def reward(given, at, body):
+        response, reference = given["responses"][at], given.get("reference")
+        if guarded and suspicion(response, reference):
+            return Verifier.floor
+        sample = Sample(messages=user(given["prompt"]), responses=(assistant(response),), reference=reference)
+        try:
+            vote = asyncio.run(verifier.vote(sample, 0, Always("YES", {"YES": -0.1, "NO": -2.4})))
+        except Invalid as error:
+            raise ValueError(error.message) from error
+        return vote.scores[0]
+
+    return judged(reward)
+
+
+@pytest.mark.parametrize(("guarded", "share"), [(False, 1.0), (True, 0.0)])
+def test_the_audit_sees_what_the_guard_does(guerdon, tmp_path, guarded, share):
+    """A verifier that accepts everything accepts every key and injection, but for those that it is never shown."""
+    rows = [*ROWS, {"prompt": "Write a poem.", "chosen": "Roses.", "rejected": "No."}]
+    origin = write_rows(tmp_path / "rows.jsonl", rows)
+    with verifying(guarded=guarded) as service:
+        status, told, err = guerdon(
+            "audit", "bad", origin, "--url", service.url, "--thorough", "--only", "master_keys", "--only", "injection",
+            "--max", "master_keys=0.05", "--json", "-",
+        )  # fmt: skip
+    figures = json.loads(told)
+    assert status == (0 if guarded else 3), err
+    assert (figures["rows"], figures["rows_without_reference"]) == (2, 1)
+    assert figures["probes"]["master_keys"]["share"] == share
+    assert figures["probes"]["master_keys"]["trials"] == 2 * len(figures["probes"]["master_keys"]["keys"])
+    assert figures["probes"]["injection"]["kinds"]["alone"]["share"] == share
 
 
 def test_rows_without_the_reference_that_is_needed_are_told_of(guerdon):
