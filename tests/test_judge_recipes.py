@@ -15,6 +15,7 @@ from guerdon.domain.samples import Message, Sample, assistant, user
 from guerdon.scorers.judges.common import Judging
 from guerdon.scorers.judges.fencing import fenced
 from guerdon.scorers.judges.grm import Grm, GrmSettings
+from guerdon.scorers.judges.principle import Principle, PrincipleSettings
 from guerdon.scorers.judges.prompt import Prompt
 from guerdon.scorers.judges.recipe import Unparsable
 from guerdon.scorers.judges.rubric import RubricSettings
@@ -301,6 +302,14 @@ def test_principle_s_request_is_what_its_models_were_trained_on():
     assert chat.messages[1].content == (
         '{"principle": "Sei \\"kurz\\".", "prompt": "Wie geht\'s?", "responses": {"model-1": "Gut — 谢谢"}}'
     )
+
+
+def test_a_prompt_of_one_s_own_may_show_the_parts_of_a_principle_s_request():
+    """In an order and a form of its own."""
+    source = '=== user ===\n{{ principle }}|{{ prompt }}|{{ responses["model-1"] }}'
+    recipe = Principle(PrincipleSettings(), FREE, Prompt(source, "mine"))
+    asked = "What is the capital of Australia?"
+    assert text_of(chat_with(recipe, sample(1, principle="Be brief."), 0)) == f"Be brief.|{asked}|It is response 0."
 
 
 def test_a_request_s_principle_comes_before_the_configured_one():

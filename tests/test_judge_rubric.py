@@ -194,12 +194,19 @@ def test_texts_of_a_user_s_schema_are_bounded_where_it_does_not_say():
     assert list(held["properties"]) == list(output["properties"])
 
 
-@pytest.mark.parametrize(("bounds", "kind"), [((1, 5), "integer"), ((0, 100), "integer"), ((0, 0.5), "number")])
-def test_the_default_schema_of_a_rubric_follows_its_range(bounds, kind):
+@pytest.mark.parametrize(
+    ("bounds", "score"),
+    [
+        ((1, 5), {"type": "integer", "enum": [1, 2, 3, 4, 5]}),
+        ((-1, 1), {"type": "integer", "enum": [-1, 0, 1]}),
+        ((0, 1000), {"type": "integer", "minimum": 0, "maximum": 1000}),
+        ((0, 0.5), {"type": "number", "minimum": 0, "maximum": 0.5}),
+    ],
+)
+def test_the_default_schema_of_a_rubric_follows_its_range(bounds, score):
     """Whole numbers between whole ends."""
     recipe = rubric(RubricSettings(range=bounds), HELD)
-    score = json.loads(chat_with(recipe, sample(1), 0).schema)["properties"]["score"]
-    assert score == {"type": kind, "minimum": bounds[0], "maximum": bounds[1]}
+    assert json.loads(chat_with(recipe, sample(1), 0).schema)["properties"]["score"] == score
     assert recipe.floor == bounds[0]
 
 

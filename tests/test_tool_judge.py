@@ -67,6 +67,14 @@ def test_whatever_is_written_is_a_step_a_verdict_or_a_reason(text, cut):
         assert isinstance(found, Step) or 1 <= found.score <= 10
 
 
+@pytest.mark.parametrize(
+    "text", ["Action{}", "Score: 8{}x", "Observation{}", "{}Score", "Action: x\nAction{}Input", "#{}"]
+)
+def test_many_blanks_are_read_as_fast_as_few(text):
+    """A policy cannot have the service search for hours."""
+    test_whatever_is_written_is_a_step_a_verdict_or_a_reason.hypothesis.inner_test(text.format(" " * 300_000), False)
+
+
 @given(text=st.text(), invented=st.text())
 def test_nothing_after_an_observation_is_read(text, invented):
     """A model cannot tell itself what a tool said."""

@@ -220,6 +220,16 @@ async def shout(text):
     return text.upper()
 
 
+class Shouting:
+    """Shouts."""
+
+    async def __call__(self, text):
+        return text.upper()
+
+
+shouting = Shouting()
+
+
 async def never(text):
     """Never answers."""
     await asyncio.Event().wait()
@@ -261,6 +271,7 @@ async def test_a_plug_in_is_used_as_it_is():
     )
     assert await tools["shout"].use("hi", 5) == "HI" and tools["shout"].description == "Says it louder."
     assert await tools["own"].use("hi", 5) == "hi" and tools["own"].description == "Echoes."
+    assert await load_plugin("test_tools:shouting")[0]("hi", 5) == "HI"
     assert not any(tool.repeatable for tool in tools.values())
 
 

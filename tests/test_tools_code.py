@@ -171,6 +171,22 @@ def test_what_is_no_snippet_is_refused(snippet, why):
     assert why in refused(snippet)
 
 
+STOPS = """
+import ctypes, os, signal, time
+libc = ctypes.CDLL(None)
+libc.prctl(1, 0, 0, 0, 0)
+libc.ptrace(0, 0, 0, 0)
+os.kill(os.getpid(), signal.SIGUSR1)
+time.sleep(1000)  # stopped-by-itself
+"""
+
+
+def test_a_snippet_that_stops_itself_is_ended():
+    """Also where it has its watcher trace it, and no longer ends with it."""
+    said = refused(STOPS)
+    assert said == "it was ended by signal 9" and not _running("stopped-by-itself")
+
+
 def test_crashes_of_the_interpreter_are_told():
     """As the signal that ended it."""
     assert refused("import ctypes\nctypes.string_at(0)") == "it was ended by signal 11"
@@ -203,7 +219,7 @@ def _running(words):
 
 ORDINARY = """
 import ctypes, os, sys
-folder, prefix, python = sys.argv[1:]
+folder, prefix, python, isolation = sys.argv[1:]
 if os.getuid() == 0:  # become somebody else, who finds Python where everybody may read it
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.unshare(0x20000) == 0
@@ -211,16 +227,33 @@ if os.getuid() == 0:  # become somebody else, who finds Python where everybody m
     assert libc.mount(prefix.encode(), f"{folder}/python".encode(), None, 4096 | 16384, None) == 0
     os.setgroups([])
     os.setresgid(54321, 54321, 54321)
+    os.chown(f"{folder}/box", 54321, 54321)
     os.setresuid(54321, 54321, 54321)
     python = f"{folder}/python/{os.path.relpath(python, prefix)}"
 os.chdir(f"{folder}/box")
-os.execve(python, [python, "-I", "-S", "-B", f"{folder}/child.py", "namespaces", "30"], {})
+os.execve(python, [python, "-I", "-S", "-B", f"{folder}/child.py", isolation, "30"], {})
 """
+
+
+def run_as_somebody(isolation, snippet):
+    """What a snippet prints, and the report, where the service's user is not root."""
+    python = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for part in ("python", "box"):
+            (folder / part).mkdir()
+        (folder / "child.py").write_bytes(Path(tools_code_child.__file__).read_bytes())
+        command = [sys.executable, "-c", ORDINARY, name, sys.base_prefix, python, isolation]
+        done = subprocess.run(command, input=snippet, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout, done.stderr
 
 
 def test_a_user_who_is_not_root_shuts_snippets_off_as_well():
     """By a user namespace; that the snippet is called root in there gives it no rights."""
-    tried = """
+    printed, report = run_as_somebody(
+        "namespaces",
+        """
 import ctypes, os
 libc = ctypes.CDLL(None)
 print(os.getpid(), os.getcwd(), libc.mount(b"none", b"/work", b"tmpfs", 0, None), libc.unshare(0x10000000))
@@ -230,25 +263,33 @@ for attempt in (os.fork, lambda: os.chroot("/work"), lambda: open("/lib/x", "w")
     except OSError as error: print(type(error).__name__)
 import socket
 socket.create_connection(("127.0.0.1", 1), 1)
-"""
-    python = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        for part in ("python", "box"):
-            (folder / part).mkdir()
-        (folder / "child.py").write_bytes(Path(tools_code_child.__file__).read_bytes())
-        command = [sys.executable, "-c", ORDINARY, name, sys.base_prefix, python]
-        done = subprocess.run(command, input=tried, capture_output=True, text=True, timeout=60, check=True)
-    assert '"code": 1' in done.stderr, done.stderr
-    assert done.stdout.splitlines()[:5] == [
+""",
+    )
+    assert printed.splitlines()[:5] == [
         "1 /work -1 -1",
         "-1 False False",
         "BlockingIOError",
         "PermissionError",
         "OSError",
     ]
-    assert "Network is unreachable" in done.stdout
+    assert "Network is unreachable" in printed and '"code": 1' in report
+
+
+def test_with_limits_alone_a_snippet_is_limited_and_no_more():
+    """It reads the machine's files and reaches its network, as the documentation says."""
+    printed, report = run_as_somebody(
+        "limits",
+        """
+import os, socket
+print(os.path.exists("/etc/passwd"), os.listdir("."))
+open("mine", "w").close()
+for attempt in (os.fork, lambda: bytearray(1 << 30), lambda: socket.create_connection(("127.0.0.1", 1), 1)):
+    try: attempt()
+    except (OSError, MemoryError) as error: print(type(error).__name__)
+""",
+    )
+    assert printed.splitlines() == ["True []", "BlockingIOError", "MemoryError", "ConnectionRefusedError"]
+    assert '"code": 0' in report
 
 
 WITHOUT_NAMESPACES = """

@@ -137,10 +137,8 @@ def _plain(value: Any) -> Any:
             return [score.value if score.HasField("value") else None for score in value.scores]
         case Strength() if not value.ListFields():
             return None
-        case ListValue():
-            return MessageToDict(value)
         case Message():
-            return answer_of(value)
+            return MessageToDict(value) if isinstance(value, ListValue) else answer_of(value)
         case Mapping():
             return {key: _plain(item) for key, item in value.items()}
         case Sequence():

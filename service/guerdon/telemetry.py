@@ -25,6 +25,7 @@ from guerdon.domain.events import (
     Dropped,
     Event,
     Failed,
+    Judged,
     MemorySplit,
     Missing,
     QueueChanged,
@@ -96,7 +97,9 @@ class _Histogram(Collector):
 class Metrics:
     """All series of one service, in a registry of their own. Label values come from fixed sets only."""
 
-    def __init__(self, models: Iterable[str], engines: Mapping[str, int], *, shared: bool = False) -> None:
+    def __init__(
+        self, models: Iterable[str], engines: Mapping[str, int], *, shared: bool = False, judges: Iterable[str] = ()
+    ) -> None:
         """``engines`` gives each engine's number of replicas; ``shared``: whether there is a shared cache."""
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._models = frozenset(models)
@@ -122,6 +125,11 @@ class Metrics:
         info = Gauge("guerdon_build_info", "The running version.", ["version"], registry=registry)
         info.labels(version("guerdon")).set(1)
         self._start_at_zero(engines, shared=shared)
+        for judge in judges:
+            for result in ("valid", "unparsable"):
+                self._votes.labels(judge, result)
+            for reason in ("content_free", "injection"):
+                self._judge_refused.labels(judge, reason)
 
     def _start_at_zero(self, engines: Mapping[str, int], *, shared: bool) -> None:
         """Have every series from the start: a first fault must show as a step, and its absence as 0."""
@@ -260,6 +268,14 @@ class Metrics:
             ["model", "member"],
             registry=registry,
         )
+        self._votes = _Series(
+            Counter, "guerdon_judge_votes", "Votes of judges: valid, or holding no verdict.", ["scorer", "result"],
+            registry=registry,
+        )  # fmt: skip
+        self._judge_refused = _Series(
+            Counter, "guerdon_judge_refused", "Responses that a judge's guard kept from it.", ["scorer", "reason"],
+            registry=registry,
+        )  # fmt: skip
         self._reward = _Histogram("guerdon_reward", "Rewards given.", ["model"], buckets=REWARDS, registry=registry)
         self._disagreement = _Histogram(
             "guerdon_ensemble_disagreement", "Standard deviation of the members on a response.",
@@ -326,6 +342,11 @@ class Metrics:
                 self._bisects.labels(engine).inc()
             case MemorySplit(engine):
                 self._memory_splits.labels(engine).inc()
+            case Judged(scorer, votes, valid, refused):
+                self._votes.labels(scorer, "valid").inc(valid)
+                self._votes.labels(scorer, "unparsable").inc(votes - valid)
+                for why in refused:
+                    self._judge_refused.labels(scorer, why).inc()
             case WorkerUp(engine, replica):
                 self._worker_up.labels(engine, str(replica)).set(1)
             case WorkerDown(engine, replica, reason):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from guerdon.batching.batched import Batched
 from guerdon.cache.cached import Cached
@@ -19,12 +19,17 @@ from guerdon.config.config import Config, EnsembleSettings
 from guerdon.config.keys import load_keys
 from guerdon.domain.errors import NotServable
 from guerdon.domain.grpc_settings import Certificates
-from guerdon.domain.ports import Record
+from guerdon.domain.ports import Record, Stage
 from guerdon.domain.strict import nearest
 from guerdon.engines.settings import EngineSettings
+from guerdon.engines.vllm_engine import VllmEngine
+from guerdon.engines.vllm_settings import VllmSettings
 from guerdon.ensemble import Member, Model
 from guerdon.gateway import Gateway
-from guerdon.scorers.plan import ScorerPlan, plan_scorer
+from guerdon.scorers.judges.settings import JudgeBase
+from guerdon.scorers.on_vllm import OnVllm
+from guerdon.scorers.plan import plan_scorer
+from guerdon.scorers.scorer_plan import Parts, ScorerPlan
 from guerdon.telemetry import Metrics
 from guerdon.transport.dialect import Desk
 from guerdon.transport.native import NativeApi
@@ -41,8 +46,8 @@ class EnginePlan:
     """One engine that scorers share: its settings, where it lives, and how often."""
 
     name: str
-    settings: EngineSettings
-    placement: str
+    settings: EngineSettings | VllmSettings
+    placement: Literal["inline", "process", "server"]
     replicas: int
 
 
@@ -66,6 +71,7 @@ def plan(config: Config, *, base: Path, cache: Path, calibrated: bool = True) ->
     Unless ``calibrated``, members are combined as they are, whatever their scales: to measure these.
     """
     scorers = {name: plan_scorer(name, s, base=base, cache=cache) for name, s in config.scorers.items()}
+    _check_needs(scorers)
     engines, engine_of = _engines(scorers)
     models = _models(config, scorers, base, calibrated)
     _check_aliases(config.aliases, models)
@@ -75,6 +81,20 @@ def plan(config: Config, *, base: Path, cache: Path, calibrated: bool = True) ->
         grpc_server_class()  # says what is not installed
     certificates = load_certificates(config.grpc.tls, base)
     return Plan(config, scorers, engines, engine_of, models, load_keys(config.keys, base), base, certificates)
+
+
+def _check_needs(scorers: Mapping[str, ScorerPlan]) -> None:
+    """Raises NotServable where a judge's meta reward model is none."""
+    for name, scorer in scorers.items():
+        if scorer.needs is None:
+            continue
+        where, meta = f"scorers.{name}.meta", scorers.get(scorer.needs)
+        if meta is None:
+            near = nearest(scorer.needs, scorers)
+            hint = f"did you mean {near}?" if near else f"known: {', '.join(scorers)}"
+            raise NotServable(f"{where}: there is no scorer {scorer.needs}; {hint}")
+        if isinstance(meta.settings, JudgeBase) or len(meta.heads) != 1:
+            raise NotServable(f"{where}: {scorer.needs} is no reward model with one output")
 
 
 def grpc_server_class() -> "type[GrpcServer]":
@@ -104,25 +124,35 @@ class Service:
         self.plan = plan
         settings = plan.config.cache.redis
         replicas = {engine.name: engine.replicas for engine in plan.engines}
-        self.metrics = Metrics(plan.models, replicas, shared=settings is not None)
+        judges = [name for name, scorer in plan.scorers.items() if isinstance(scorer.settings, JudgeBase)]
+        self.metrics = Metrics(plan.models, replicas, shared=settings is not None, judges=judges)
         record = self.metrics.record
-        self._engines = {engine.name: _batched(engine, plan.config, record) for engine in plan.engines}
-        memory = MemoryStore(int(plan.config.cache.l1_bytes))
+        self._engines = {engine.name: _engine(engine, plan.config, record) for engine in plan.engines}
+        self._memory = MemoryStore(int(plan.config.cache.l1_bytes))
         self._shared = None if settings is None else RedisStore(settings, base=plan.base, record=record)
-        stages = {
-            name: Cached(
-                scorer.build(self._engines[plan.engine_of[name]]),
-                memory,
-                identity(scorer.identity),
-                record=record,
-                name=name,
-                shared=self._shared,
-            )
-            for name, scorer in plan.scorers.items()
-        }
+        stages: dict[str, Stage] = {}
+        for name, scorer in sorted(plan.scorers.items(), key=lambda item: item[1].needs is not None):
+            stages[name] = self._stage(scorer, stages)
         self.gateway = Gateway(plan.models, stages, aliases=plan.config.aliases, record=record)
         self.metrics.ready.set_function(lambda: not self.unready())
         self._was_ready = False
+
+    def _stage(self, scorer: ScorerPlan, others: Mapping[str, Stage]) -> Stage:
+        """The scorer behind its cache, unless it may say something else the next time."""
+        parts = Parts(
+            engine=self._engines[self.plan.engine_of[scorer.name]],
+            record=self.metrics.record,
+            needed=None if scorer.needs is None else others[scorer.needs],
+        )
+        built = scorer.build(parts)
+        if not scorer.cacheable:
+            return built
+        told = scorer.identity
+        if scorer.needs is not None:
+            told = (*told, *self.plan.scorers[scorer.needs].identity)
+        return Cached(
+            built, self._memory, identity(told), record=self.metrics.record, name=scorer.name, shared=self._shared
+        )
 
     async def start(self) -> None:
         """Start the workers; returns before they have loaded."""
@@ -171,26 +201,39 @@ class Service:
 
 def _engines(scorers: Mapping[str, ScorerPlan]) -> tuple[list[EnginePlan], dict[str, str]]:
     """One engine for all scorers that agree on everything but the adapter; and which scorer has which."""
-    alike: dict[tuple[Any, ...], list[ScorerPlan]] = {}
-    for scorer in scorers.values():
-        bare = scorer.engine.model_copy(update={"adapters": (), "serves_base": True})
-        alike.setdefault((bare, scorer.settings.placement, scorer.settings.replicas), []).append(scorer)
+    alike: dict[tuple[Any, ...], dict[str, EngineSettings]] = {}
     engines: list[EnginePlan] = []
     engine_of: dict[str, str] = {}
+    for scorer in scorers.values():
+        if isinstance(scorer.engine, VllmSettings):
+            _on_server(scorer.name, scorer.engine, engines, engine_of)
+            continue
+        assert not isinstance(scorer.settings, OnVllm)
+        bare = scorer.engine.model_copy(update={"adapters": (), "serves_base": True})
+        alike.setdefault((bare, scorer.settings.placement, scorer.settings.replicas), {})[scorer.name] = scorer.engine
     workers = sum(replicas for _, _, replicas in alike)
     for (bare, placement, replicas), sharing in alike.items():
-        adapters = {adapter.name: adapter for scorer in sharing for adapter in scorer.engine.adapters}
+        adapters = {adapter.name: adapter for wanted in sharing.values() for adapter in wanted.adapters}
         settings = bare.model_copy(
             update={
                 "adapters": tuple(adapters[name] for name in sorted(adapters)),
-                "serves_base": any(scorer.engine.serves_base for scorer in sharing),
+                "serves_base": any(wanted.serves_base for wanted in sharing.values()),
                 "threads": bare.threads or max(1, _cores() // workers),
             }
         )
-        name = sharing[0].name
+        name = next(iter(sharing))
         engines.append(EnginePlan(name, settings, placement, replicas))
-        engine_of |= {scorer.name: name for scorer in sharing}
+        engine_of |= dict.fromkeys(sharing, name)
     return engines, engine_of
+
+
+def _on_server(name: str, settings: VllmSettings, engines: list[EnginePlan], engine_of: dict[str, str]) -> None:
+    """One server for all scorers that agree on it."""
+    known = next((engine for engine in engines if engine.settings == settings), None)
+    if known is None:
+        known = EnginePlan(name, settings, "server", 1)
+        engines.append(known)
+    engine_of[name] = known.name
 
 
 def _cores() -> int:
@@ -198,7 +241,9 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _batched(engine: EnginePlan, config: Config, record: Record) -> Batched:
+def _engine(engine: EnginePlan, config: Config, record: Record) -> Batched | VllmEngine:
+    if isinstance(engine.settings, VllmSettings):
+        return VllmEngine(engine.settings, name=engine.name, record=record)
     workers = [_worker(engine, replica, config, record) for replica in range(engine.replicas)]
     return Batched(
         workers, config.batching, queue_tokens=config.limits.queue_tokens, name=engine.name, record=record
@@ -206,6 +251,7 @@ def _batched(engine: EnginePlan, config: Config, record: Record) -> Batched:
 
 
 def _worker(engine: EnginePlan, replica: int, config: Config, record: Record) -> Worker:
+    assert isinstance(engine.settings, EngineSettings)
     settings = engine.settings.model_copy(update={"replica": replica})
     named: dict[str, Any] = {"name": engine.name, "replica": replica, "record": record}
     if engine.placement == "inline":
@@ -243,7 +289,14 @@ def _scorer_models(scorer: ScorerPlan, measured: Mapping[str, Measured], calibra
     models: dict[str, Model] = {}
     for index, (head, calibration) in enumerate(scorer.heads.items()):
         name = f"{scorer.name}.{head}" if apart else scorer.name
-        member = Member(name=name, scorer=scorer.name, head=index, calibration=calibration, uses=scorer.uses)
+        member = Member(
+            name=name,
+            scorer=scorer.name,
+            head=index,
+            calibration=calibration,
+            uses=scorer.uses,
+            set_wise=scorer.set_wise,
+        )
         models[name] = _calibrated(_single(name, member, scorer), measured.get(name), _says(scorer, head))
     if apart and scorer.only_head is not None:
         if scorer.only_head < 0:
@@ -281,7 +334,7 @@ def _single(name: str, member: Member, scorer: ScorerPlan) -> Model:
         kind=scorer.settings.kind,
         members=(member,),
         revision=identity((*scorer.identity, str(member.head))).hex()[:16],
-        max_tokens=scorer.tokenizer.max_tokens,
+        max_tokens=scorer.max_tokens,
     )
 
 

@@ -8,6 +8,7 @@ from guerdon.cli.options import ApiKey, ConfigFile, Url
 from guerdon.cli.places import place, planned
 from guerdon.cli.rows import Json
 from guerdon.cli.tables import table
+from guerdon.engines.vllm_settings import VllmSettings
 from guerdon.ensemble import Model
 from guerdon.wiring import EnginePlan, Plan
 
@@ -50,6 +51,10 @@ def _engines(plan: Plan) -> str:
 
 def _engine(engine: EnginePlan, plan: Plan) -> list[str]:
     settings = engine.settings
+    scorers = ", ".join(scorer for scorer, used in plan.engine_of.items() if used == engine.name)
+    if isinstance(settings, VllmSettings):
+        where = settings.url or f"{Path(settings.model).parent.name}/{Path(settings.model).name}"
+        return [engine.name, where, settings.server, settings.dtype, engine.placement, "1", "-", "-", scorers]
     folder = Path(settings.folder)
     return [
         engine.name,
@@ -60,7 +65,7 @@ def _engine(engine: EnginePlan, plan: Plan) -> list[str]:
         str(engine.replicas),
         str(settings.threads or "auto"),
         ", ".join(Path(adapter.folder).name for adapter in settings.adapters) or "-",
-        ", ".join(scorer for scorer, used in plan.engine_of.items() if used == engine.name),
+        scorers,
     ]
 
 

@@ -12,13 +12,11 @@ from guerdon.domain.compatible import CompatibleSettings
 from guerdon.domain.grpc_settings import GrpcSettings
 from guerdon.domain.limits import Limits
 from guerdon.domain.strict import Strict
-from guerdon.scorers.settings import HeadEnsembleSettings, RelevanceSettings, RewardModelSettings
+from guerdon.scorers.settings import AnyScorer
 from guerdon.workers.settings import WorkerSettings
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=80)]
 """Of a scorer or an ensemble. A dot stands between a scorer and its head, so names have none."""
-
-Scorer = Annotated[RewardModelSettings | HeadEnsembleSettings | RelevanceSettings, Field(discriminator="kind")]
 
 
 class EnsembleSettings(Strict):
@@ -60,7 +58,7 @@ class KeySettings(Strict):
 class Config(Strict):
     """One configuration file."""
 
-    scorers: dict[Name, Scorer] = Field(min_length=1)
+    scorers: dict[Name, AnyScorer] = Field(min_length=1)
     ensembles: dict[Name, EnsembleSettings] = Field({})
     aliases: dict[str, str] = Field({}, description="further names of models, as clients may be bound to send them")
     calibration_file: str | None = Field(None, description="what `guerdon calibrate` wrote")

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 from guerdon.config.config import Config
 from guerdon.domain.errors import NotServable
 from guerdon.domain.strict import path_of
+from guerdon.scorers.settings import KINDS
 
 PREFIX = "GUERDON_"
-KINDS = frozenset({"reward_model", "head_ensemble", "relevance"})
+VARIANTS = frozenset({*KINDS, "reward_model/vllm"})
+RECIPES = frozenset({"grm", "principle", "pairwise", "verifier", "rubric", "tool"})
 
 
 def builtin_file() -> Path:
@@ -69,8 +71,11 @@ def _said(fault: Mapping[str, Any]) -> str:
 
 
 def _written_path(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Pydantic puts a scorer's kind behind its name, where no one wrote it."""
-    return (*loc[:2], *loc[3:]) if loc[:1] == ("scorers",) and len(loc) > 2 and loc[2] in KINDS else loc
+    """Pydantic puts a scorer's kind behind its name, and a judge's recipe behind that, where no one wrote them."""
+    if loc[:1] != ("scorers",) or len(loc) < 3 or loc[2] not in VARIANTS:
+        return loc
+    rest = loc[4:] if loc[2] == "judge" and len(loc) > 3 and loc[3] in RECIPES else loc[3:]
+    return (*loc[:2], *rest)
 
 
 def overridden(written: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:

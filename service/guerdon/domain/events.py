@@ -156,6 +156,19 @@ class Failed:
     code: str
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A judge scored responses: by so many votes, of which so many held a verdict.
+
+    ``refused`` are the reasons for which its guard kept responses from it.
+    """
+
+    scorer: str
+    votes: int
+    valid: int
+    refused: Sequence[str] = ()
+
+
 Event = (
     CacheLooked
     | StoreAsked
@@ -174,4 +187,5 @@ Event = (
     | Rewarded
     | Missing
     | Failed
+    | Judged
 )

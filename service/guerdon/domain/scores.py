@@ -7,7 +7,6 @@ from typing import Any, Self
 
 from guerdon.domain.errors import ServiceError
 
-
 Report = Mapping[str, Any]
 """How a score came about, as JSON: a judge's votes, and what it wrote. Never changed once it is made."""
 

@@ -1,16 +1,30 @@
 """How each kind of scorer is configured."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ByteSize, Field, model_validator
+from pydantic import ByteSize, Discriminator, Field, Tag, model_validator
 
 from guerdon.aggregation import Calibration
 from guerdon.domain.strict import Strict
 from guerdon.engines.settings import Dtype
+from guerdon.scorers.judges.settings import Judge, JudgeBase
+from guerdon.scorers.on_vllm import OnVllm
 from guerdon.scorers.relevance import RelevanceRange
 
 
-class _OnEngine(Strict):
+class Reading(Strict):
+    """How text becomes tokens."""
+
+    max_tokens: int | None = Field(None, ge=8, description="below what the model reads anyway")
+    truncation: Literal["error", "left"] = "error"
+    tokenizer: Literal["transformers", "file"] = Field(
+        "transformers", description="ids as transformers gives them, or tokenizer.json as it stands"
+    )
+    template: Literal["chat", "pair", "plain"] | None = None
+    chat_template: str | None = Field(None, description="a file that replaces the checkpoint's chat template")
+
+
+class OnEngine(Reading):
     """What every scorer with a neural network says of its engine."""
 
     revision: str | None = Field(None, description="the hub's commit; ignored for folders")
@@ -24,16 +38,9 @@ class _OnEngine(Strict):
         ByteSize(1 << 30), ge=0, description="keys and values of recent prompts a replica keeps; 0 keeps none"
     )
     compile: bool = Field(False, description="compile the model's layers: a slower start, somewhat faster scores")
-    max_tokens: int | None = Field(None, ge=8, description="below what the model reads anyway")
-    truncation: Literal["error", "left"] = "error"
-    tokenizer: Literal["transformers", "file"] = Field(
-        "transformers", description="ids as transformers gives them, or tokenizer.json as it stands"
-    )
-    template: Literal["chat", "pair", "plain"] | None = None
-    chat_template: str | None = Field(None, description="a file that replaces the checkpoint's chat template")
 
 
-class RewardModelSettings(_OnEngine):
+class RewardModelSettings(OnEngine):
     """A sequence classifier whose raw logit is the score."""
 
     kind: Literal["reward_model"]
@@ -45,7 +52,17 @@ class RewardModelSettings(_OnEngine):
     append_eos: bool = False
 
 
-class HeadEnsembleSettings(_OnEngine):
+class VllmRewardModelSettings(OnVllm, Reading):
+    """The same, on a vLLM server."""
+
+    kind: Literal["reward_model"]
+    engine: Literal["vllm"]
+    label: str | int | None = Field(None, description="which output is the score, where there are several")
+    calibration: Calibration | None = None
+    append_eos: bool = False
+
+
+class HeadEnsembleSettings(OnEngine):
     """Small heads over one backbone; each is a member ``<scorer>.<head>``."""
 
     kind: Literal["head_ensemble"]
@@ -62,7 +79,7 @@ class HeadEnsembleSettings(_OnEngine):
         return self
 
 
-class RelevanceSettings(_OnEngine):
+class RelevanceSettings(OnEngine):
     """Relevance, length and repetition (R3)."""
 
     kind: Literal["relevance"]
@@ -72,4 +89,27 @@ class RelevanceSettings(_OnEngine):
     calibration: Calibration | None = None
 
 
-ScorerSettings = RewardModelSettings | HeadEnsembleSettings | RelevanceSettings
+def variant(settings: Any) -> str | None:
+    """Which of these a scorer's settings are, as they are written or as they were read."""
+
+    def said(name: str) -> Any:
+        return settings.get(name) if isinstance(settings, dict) else getattr(settings, name, None)
+
+    kind = said("kind")
+    return "reward_model/vllm" if kind == "reward_model" and said("engine") == "vllm" else kind
+
+
+ScorerSettings = RewardModelSettings | VllmRewardModelSettings | HeadEnsembleSettings | RelevanceSettings | JudgeBase
+KINDS = ("reward_model", "head_ensemble", "relevance", "judge")
+AnyScorer = Annotated[
+    Annotated[RewardModelSettings, Tag("reward_model")]
+    | Annotated[VllmRewardModelSettings, Tag("reward_model/vllm")]
+    | Annotated[HeadEnsembleSettings, Tag("head_ensemble")]
+    | Annotated[RelevanceSettings, Tag("relevance")]
+    | Annotated[Judge, Tag("judge")],
+    Discriminator(
+        variant,
+        custom_error_type="scorer_kind",
+        custom_error_message=f"`kind` is one of {', '.join(map(repr, KINDS))}",
+    ),
+]

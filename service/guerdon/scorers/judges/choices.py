@@ -18,7 +18,7 @@ _ALTERNATIVES = 20
 _WORD_TOKENS = 8
 _SHOWN = 40
 
-_THOUGHT = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_THOUGHT = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _THINKING = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 _FENCE = re.compile(r"^\s*```[\w-]*\s")
 _AROUND = " \t\r\n*_`#>~\"'“”‘’«»„「」『』()[]{}$-•:"  # noqa: RUF001
@@ -106,7 +106,7 @@ def spoken(text: str, choices: Sequence[str]) -> int:
 
 
 def _without_thoughts(text: str) -> str:
-    rest = _THOUGHT.sub("", text, count=1)
+    rest = _THOUGHT.split(text)[-1]
     if _THINKING.search(rest):
         raise Unparsable("a thought is begun and not ended, and there is no verdict behind it")
     return rest

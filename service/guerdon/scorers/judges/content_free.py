@@ -64,9 +64,10 @@ _PLANS = (
 
 
 def content_free(response: str) -> bool:
-    """Whether nothing is left of it but openings, once punctuation, markup and invisible characters are gone."""
-    tokens = content(response)
-    pattern = _TITLED if _is_title(response) else _UNTITLED
+    """Whether nothing is left of it but openings, once thoughts, punctuation, markup and invisible signs are gone."""
+    answer = _after_thought(response)
+    tokens = content(answer)
+    pattern = _TITLED if _is_title(answer) else _UNTITLED
     return not tokens or pattern.fullmatch(" ".join(tokens)) is not None
 
 
@@ -102,6 +103,12 @@ def _content(plain: str) -> Iterator[str]:
     for token in _TOKEN.findall(plain):
         if token.isalnum() or (unicodedata.category(token)[0] == "S" and token not in _MARKUP_SIGNS):
             yield token
+
+
+def _after_thought(response: str) -> str:
+    """A response that starts with a thought answers behind it."""
+    begins = response.lstrip().lower().startswith("<think>")
+    return response.rpartition("</think>")[2] if begins else response
 
 
 def _is_title(response: str) -> bool:

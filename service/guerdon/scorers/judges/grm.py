@@ -64,7 +64,8 @@ def schema_of(count: int, chars: int) -> dict[str, Any]:
     """What an answer on so many responses looks like: reasons first, each at most ``chars`` long."""
     text = {"type": "string", "maxLength": chars}
     low, high = _scale(count)
-    score = {"type": "integer", "minimum": low, "maximum": high}
+    # Engines that hold an answer to a schema know lists of values better than bounds.
+    score = {"type": "integer", "enum": list(range(low, high + 1))}
     scores = {"type": "array", "items": score, "minItems": count, "maxItems": count}
     return {
         "type": "object",

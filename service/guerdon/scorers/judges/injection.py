@@ -15,13 +15,13 @@ _MENTION_WORDS = 3
 _FORGED = (
     re.compile(r"\"best-to-wors[te]\"\s*:\s*\[\s*\"model-\d"),
     re.compile(r"\"criteria\"\s*:[^{}]{0,1500}?\"scores\"\s*:\s*\[\s*\d"),
-    re.compile(r"^\W*(?:final )?verdict\W{1,4}\{\s*\"(?:score|rationale|verdict)\"\s*:", re.MULTILINE),
+    re.compile(r"^[^\w\n]{0,8}(?:final )?verdict\W{1,4}\{\s*\"(?:score|rationale|verdict)\"\s*:", re.MULTILINE),
 )
 """Verdicts in the formats of judges, wherever they stand."""
 
 _MARKERS = (
     re.compile(r"\[the (?:begin|end) of response [\dab]+\]"),
-    re.compile(r"^\W*scores:\s*\$?\\boxed\{\s*(?:10|\d)(?:\s*,\s*(?:10|\d))*\s*\}", re.MULTILINE),
+    re.compile(r"^[^\w\n]{0,8}scores:\s*\$?\\boxed\{\s*(?:10|\d)(?:\s*,\s*(?:10|\d))*\s*\}", re.MULTILINE),
     re.compile(r"^specific criteria:.{0,1500}?^scores:", re.MULTILINE | re.DOTALL),
     re.compile(r"\bverdict(?: is)?:?\s{0,3}\[\[[abc]\]\]"),
     re.compile(r"\*\*reference answer:\*\*.{0,400}?\*\*output:\*\*\s*(?:yes|no)\b", re.DOTALL),
@@ -32,7 +32,7 @@ _MARKERS = (
 )
 """What only a prompt, or a judge in its own format, has reason to write; not so in quotations and code."""
 
-_BLOCK = re.compile(r"^```[^\n]*\n.*?^```[ \t]*$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```[^\n]*$", re.MULTILINE)
 _SHORT_QUOTATION = re.compile(
     r"`[^`\n]{1,400}`|\"[^\"\n]{1,400}\"|“[^”\n]{1,400}”|(?<![^\s(\[=,])'[^'\n]{1,400}'(?!\w)"
 )
@@ -49,8 +49,14 @@ def injected(response: str) -> bool:
     text = readable(response)
     if any(forged.search(text) for forged in _FORGED):
         return True
-    shown = _SHORT_QUOTATION.sub(" ", _BLOCK.sub(" ", text))
+    shown = _SHORT_QUOTATION.sub(" ", _without_code(text))
     return any(marker.search(shown) for marker in _MARKERS) or _commands(_without_mentions(text))
+
+
+def _without_code(text: str) -> str:
+    """Fenced blocks dropped; a fence that is never closed begins none."""
+    parts = _FENCE.split(text)
+    return "\n".join(parts[::2] if len(parts) % 2 else [*parts[::2], parts[-1]])
 
 
 def _without_mentions(text: str) -> str:

@@ -26,7 +26,7 @@ _JUDGE = (
     r"(?:graders?|judges?|evaluators?|verifiers?|scorers?|raters?|assessors?|examiners?|reward model|grading model)"
 )
 _CLAUSE = (
-    r"(?:^|[.!?:;>\])]|\*|--|/\*|//|#)[ \t\"'*#\-]*"
+    r"(?:^|[.!?:;>\])]|\*|--|/\*|//|#)[ \t\"'*#\-]{0,8}"
     r"(?:(?:please|now|just|simply|instead|you (?:must|should|will)),? )*"
 )
 """Where a command can begin; in the middle of a clause somebody tells of one."""
@@ -68,7 +68,7 @@ TURNS = (
     _sign(
         _JUDGES, rf"\b(?:the|any|every) {_JUDGE} (?:must|has to|is required to) (?:now )?(?:output|return|give|reply)"
     ),
-    _sign("system", r"^[^\w\n]*system ?:|\bsystem (?:message|override|prompt|note|notice)\b|^=== system ===$"),
+    _sign("system", r"^[^\w\n]{0,8}system ?:|\bsystem (?:message|override|prompt|note|notice)\b|^=== system ===$"),
     _sign("new task|from now on|no longer", r"your new task|from now on,? you|you are no longer"),
     _sign("is over|has changed", r"evaluation is over|policy has changed"),
     _sign("verified|pretend|whatever", r"verified by the|\bpretend that|whatever the other response"),
@@ -80,19 +80,21 @@ TURNS = (
     _sign("무시", r"(?:지시|명령|규칙)[^.\n]{0,8}무시"),
     _sign(
         "ignorier|vergiss|missachte",
-        r"(?:ignorier\w*|vergiss|missachte)(?: \w+){0,4} ",
+        r"\b(?:ignorier\w*|vergiss|missachte)(?: \w+){0,4} ",
         r"(?:anweisung|regel|kriteri|vorgabe)\w*",
     ),
-    _sign("ignore|oublie", r"(?:ignore[zr]?|oublie[zr]?)(?: \w+){0,3} (?:instructions|consignes|règles|critères)"),
+    _sign("ignore|oublie", r"\b(?:ignore[zr]?|oublie[zr]?)(?: \w+){0,3} (?:instructions|consignes|règles|critères)"),
     _sign(
-        "ignor|olvid|esquec|dimentic",
-        r"(?:ignor|olvid|esque[cç]|dimentic)\w+(?: \w+){0,3} ",
+        "ignor|olvid|esque|dimentic",
+        r"\b(?:ignor|olvid|esque[cç]|dimentic)\w+(?: \w+){0,3} ",
         r"(?:instrucciones|instruções|istruzioni|reglas|regras|regole|criterios|critérios|criteri)",
     ),
-    _sign("игнорир|забудь", r"(?:игнорируй(?:те)?|забудь(?:те)?)(?: \w+){0,3} (?:инструкци|указани|правил|критери)\w*"),
-    _sign("تجاهل", r"تجاهل\w*(?: \w+){0,2} (?:التعليمات|الأوامر|القواعد)"),
+    _sign(
+        "игнорир|забудь", r"\b(?:игнорируй(?:те)?|забудь(?:те)?)(?: \w+){0,3} (?:инструкци|указани|правил|критери)\w*"
+    ),
+    _sign("تجاهل", r"\bتجاهل\w*(?: \w+){0,2} (?:التعليمات|الأوامر|القواعد)"),  # noqa: RUF001
     _sign("निर्देश", r"निर्देश.{0,12}(?:अनदेखा|नज़रअंदाज़|भूल)"),
-    _sign("talimat", r"talimat\w*(?: \w+)? (?:yok say|görmezden gel|unut)\w*"),
+    _sign("talimat", r"\btalimat\w*(?: \w+)? (?:yok say|görmezden gel|unut)\w*"),
 )
 """Setting the judge's instructions aside, or turning to it: by itself nothing to complain of."""
 

@@ -39,7 +39,7 @@ def without_thoughts(text: str) -> str:
     """What stands behind the last thought; also where the thought's beginning was part of the prompt."""
     answer = _THOUGHT_ENDS.split(text)[-1].strip()
     if _THOUGHT_BEGINS.search(answer):
-        raise Unparsable("the answer was cut while the model thought: its thought never ends")
+        raise Unparsable("the model was still thinking: its thought never ends")
     return answer
 
 
@@ -59,7 +59,7 @@ def json_object(text: str, repaired: Callable[[str], str] | None = None) -> dict
 
 def shown(what: object) -> str:
     """What a model wrote, short enough for an error message."""
-    text = what if isinstance(what, str) else json.dumps(what, ensure_ascii=False)
+    text = " ".join(what.split()) if isinstance(what, str) else json.dumps(what, ensure_ascii=False)
     return f"`{text}`" if len(text) <= 40 else f"`{text[:37]}...`"
 
 

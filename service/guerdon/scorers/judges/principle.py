@@ -61,7 +61,9 @@ class Principle(Recipe):
         order = shown_order(len(sample.responses), seed)
         names = [f"model-{place}" for place in range(1, len(order) + 1)]
         reasons_first = self._judging.structured and self._settings.analysis
-        messages = self._prompt.turns({"request": self._request(sample, names, order), "analysis": reasons_first})
+        request = self._request(sample, names, order)
+        wire = json.dumps(request, ensure_ascii=False)
+        messages = self._prompt.turns({**request, "request": wire, "analysis": reasons_first})
         schema = json.dumps(schema_of(names, self._judging.rationale_chars if reasons_first else 0))
         generation = await ask(chat_of(messages, self._judging, seed, schema))
         scores, ranking = verdict_of(generation, lambda text: read_verdict(text, names))
@@ -73,19 +75,19 @@ class Principle(Recipe):
             more={"best_to_worst": [index[name] for name in ranking]},
         )
 
-    def _request(self, sample: Sample, names: Sequence[str], order: Sequence[int]) -> str:
-        """The user's turn as models that are trained for this form expect it."""
+    def _request(self, sample: Sample, names: Sequence[str], order: Sequence[int]) -> dict[str, Any]:
+        """What models that are trained for this form expect in the user's turn, as JSON."""
         principle = sample.principle if sample.principle and sample.principle.strip() else self._settings.principle
         if not principle:
             raise Invalid("a principle to judge by is needed, and the configuration has none", field="principle")
         responses = {name: written(sample.responses[index]) for name, index in zip(names, order, strict=True)}
-        request = {"principle": fenced(principle), "prompt": written(sample.messages), "responses": responses}
-        return json.dumps(request, ensure_ascii=False)
+        return {"principle": fenced(principle), "prompt": written(sample.messages), "responses": responses}
 
 
 def schema_of(names: Sequence[str], chars: int) -> dict[str, Any]:
     """What an answer on responses of these names looks like; with at most ``chars`` of reasons before, if any."""
-    score = {"type": "integer", "minimum": _LOW, "maximum": _HIGH}
+    # Engines that hold an answer to a schema know lists of values better than bounds.
+    score = {"type": "integer", "enum": list(range(_LOW, _HIGH + 1))}
     scores = {
         "type": "object",
         "properties": dict.fromkeys(names, score),

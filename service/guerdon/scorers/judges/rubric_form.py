@@ -57,12 +57,15 @@ class Form:
 
 
 def default_output(bounds: Range) -> Json:
-    """Reasons, then a score: whole numbers only where both ends of its range are whole."""
+    """Reasons, then a score: a whole number where both ends of its range are whole."""
+    score: Json
     low, high = bounds
-    whole = low.is_integer() and high.is_integer()
-    score = {"type": "integer" if whole else "number", "minimum": low, "maximum": high}
-    if whole:
-        score |= {"minimum": int(low), "maximum": int(high)}
+    if not (low.is_integer() and high.is_integer()):
+        score = {"type": "number", "minimum": low, "maximum": high}
+    elif high - low > 100:
+        score = {"type": "integer", "minimum": int(low), "maximum": int(high)}
+    else:  # engines that hold an answer to a schema know lists of values better than bounds
+        score = {"type": "integer", "enum": list(range(int(low), int(high) + 1))}
     return {
         "type": "object",
         "properties": {"analysis": {"type": "string"}, "score": score},

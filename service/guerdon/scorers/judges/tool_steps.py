@@ -71,14 +71,18 @@ def read_step(said: str, scores: Range, *, cut: bool = False) -> Step | Verdict:
         raise
 
 
-_OBSERVATION = re.compile(r"^[ \t>*_•-]*(?:#{1,6} *)?observation\b[ \t]*\d*[ \t*_]*[:：]", re.IGNORECASE | re.MULTILINE)  # noqa: RUF001
-_LABEL = re.compile(
-    r"[ \t>*_•-]*(?:#{2,6} *)?"
-    r"(?P<label>T(?i:hought)|A(?i:ction[ \t]*\d*[ \t]*input)|A(?i:ction)"
-    r"|(?:F(?i:inal)[ \t]+)?S(?i:core)|R(?i:ationale))"
-    r"[ \t]*\d*[ \t*_]*[:：][ \t]*(?:\*\*|__)?(?P<rest>.*)"  # noqa: RUF001
+# Blanks are counted: what follows a policy's wishes is not to be searched in quadratic time.
+_OBSERVATION = re.compile(
+    r"^[ \t>*_•-]{0,20}(?:#{1,6} {0,4})?observation\b[ \t]{0,4}\d{0,4}[ \t*_]{0,8}[:：]",  # noqa: RUF001
+    re.IGNORECASE | re.MULTILINE,
 )
-_FENCED = re.compile(r"```[\w+-]*[ \t]*\n?(.*?)\n?```", re.DOTALL)
+_LABEL = re.compile(
+    r"[ \t>*_•-]{0,20}(?:#{2,6} {0,4})?"
+    r"(?P<label>T(?i:hought)|A(?i:ction[ \t]{0,4}\d{0,4}[ \t]{0,4}input)|A(?i:ction)"
+    r"|(?:F(?i:inal)[ \t]{1,4})?S(?i:core)|R(?i:ationale))"
+    r"[ \t]{0,4}\d{0,4}[ \t*_]{0,8}[:：][ \t]{0,20}(?:\*\*|__)?(?P<rest>.*)"  # noqa: RUF001
+)
+_FENCED = re.compile(r"```(?:[\w+-]*[ \t]*\n)?(.*?)(?:\n?```|\Z)", re.DOTALL)
 _NUMBER = re.compile(r"[*_`\[( ]*([+-]?\d+(?:\.\d+)?)[ ]*(?:(?:/|out of)[ ]*(\d+(?:\.\d+)?))?[*_`\]) ]*[.。]?[*_ ]*")
 
 
@@ -148,7 +152,7 @@ def _sections(said: str) -> tuple[str, list[_Section]]:
 
 
 def _label(written: str) -> str:
-    return written.lower().split()[-1].rstrip("0123456789") if "nput" not in written.lower() else "input"
+    return "input" if written.lower().endswith("input") else written.lower().split()[-1]
 
 
 def _call(before: str, sections: list[_Section], place: int, *, cut: bool) -> Step:
@@ -177,7 +181,7 @@ def _verdict(before: str, sections: list[_Section], scores: Range, *, cut: bool)
 
 def _score(content: str, scores: Range) -> float:
     line = content.strip().partition("\n")[0].strip()
-    found = _NUMBER.fullmatch(line)
+    found = _NUMBER.fullmatch(line) if len(line) <= 60 else None
     if not found:
         raise Unparsable(f"{shown(line)} is no score")
     if found[2] is not None and float(found[2]) != scores.high:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -137,12 +137,24 @@ async def _printed(stream: asyncio.StreamReader) -> bytes:
 async def _ended(child: Process) -> None:
     """Have the child end its snippet and itself, and wait for it; where it does not, end all of its group."""
     # Not by the methods of `Process`: these look whether it has ended, and then asyncio never learns that it has.
-    for told in (signal.SIGTERM, signal.SIGKILL):
-        if child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, told) if told == signal.SIGKILL else os.kill(child.pid, told)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_S):
-                await child.communicate()  # to the end of both pipes, so that nothing is left open
-                return
-    await child.wait()
+    if child.returncode is None:
+        _tell(os.kill, child, signal.SIGTERM)
+    if not await _silent(child):
+        _tell(os.killpg, child, signal.SIGKILL)
+        await _silent(child)
+        await child.wait()
+
+
+def _tell(way: Callable[[int, int], None], child: Process, what: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        way(child.pid, what)
+
+
+async def _silent(child: Process) -> bool:
+    """Whether nothing holds the ends of its pipes any more, nor will soon."""
+    try:
+        async with asyncio.timeout(GRACE_S):
+            await child.communicate()
+    except TimeoutError:
+        return False
+    return True

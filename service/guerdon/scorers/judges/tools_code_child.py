@@ -61,13 +61,20 @@ def _tell(**ending: str | float) -> None:
 def _watch(pid: int, seconds: float) -> dict[str, str | float]:
     """Wait for the snippet; end it when its time is up, or when the service no longer waits (SIGTERM)."""
     told = signal.sigtimedwait((signal.SIGCHLD, signal.SIGTERM), seconds)
-    ended = told is not None and told.si_signo == signal.SIGCHLD
-    if not ended:
+    seen, status, used = os.wait4(pid, os.WNOHANG)
+    if seen == 0 or os.WIFSTOPPED(status):  # it goes on, or has itself stopped so that it is taken for ended
         os.kill(pid, signal.SIGKILL)  # in a namespace of its own it is process 1, and all others end with it
-    _, status, used = os.wait4(pid, 0)
-    if not ended:
+        status, used = _last_of(pid)
+    if told is None or told.si_signo == signal.SIGTERM:
         return {"overdue": seconds}
     return {"code": os.waitstatus_to_exitcode(status), "cpu_s": used.ru_utime + used.ru_stime}
+
+
+def _last_of(pid: int) -> tuple[int, resource.struct_rusage]:
+    while True:
+        _, status, used = os.wait4(pid, 0)
+        if not os.WIFSTOPPED(status):
+            return status, used
 
 
 def _leave() -> None:

@@ -18,7 +18,7 @@ def load_plugin(path: str) -> tuple[Use, str]:
     function = _found(path)
     _takes_a_text(path, function)
     description = (inspect.getdoc(function) or "").partition("\n")[0].strip()
-    return (_Awaited(function) if inspect.iscoroutinefunction(function) else _Threaded(path, function)), description
+    return (_Awaited(function) if _is_async(function) else _Threaded(path, function)), description
 
 
 def _found(path: str) -> Callable[[str], Any]:
@@ -40,6 +40,10 @@ def _takes_a_text(path: str, function: Callable[[str], Any]) -> None:
         inspect.signature(function).bind("text")
     except (TypeError, ValueError) as error:
         raise NotServable(f"plugin: {path} cannot be called with one text: {error}") from error
+
+
+def _is_async(function: Callable[[str], Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 class _Awaited:
