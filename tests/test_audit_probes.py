@@ -144,8 +144,14 @@ def test_rewards_that_are_all_alike_have_no_shift():
 
 
 def test_rewards_that_are_alike_to_within_rounding_have_none_either():
-    """A hair's breadth is no unit: shifts would be of any size."""
-    assert scale_of([base(1, 1.0, 9.0), base(2, 1.0 + 1e-15, 9.0)], [], verifies=False, mark=None).std == 0.0
+    """A hair's breadth is no unit, and nobody wins by it: a judge that prefers a place ends at 0.5, more or less."""
+    rows = [base(1, 0.5, 0.5), base(2, 0.5 + 1e-15, 0.5 - 1e-15)]
+    again = [Answer(Ask(probe="consistency", question=question(1), shown=question(1).responses), [0.5, 0.5 + at])
+             for at in (-1e-15, 0.0, 1e-15)]  # fmt: skip
+    scale = scale_of(rows, again, verifies=False, mark=None)
+    found = readings(rows, again, scale)
+    assert scale.std == 0.0
+    assert (found["accuracy"].whole.hits, found["consistency"].whole.hits) == (0, 0)
 
 
 def test_an_interval_of_a_mean_takes_rows_as_wholes():
