@@ -52,6 +52,8 @@ def judging(on_vllm, generator, tmp_path_factory):
     }
     recipes = ("grm", "principle", "pairwise", "verifier", "rubric", "tool")
     scorers = {recipe: {**common, "recipe": recipe} for recipe in recipes}
+    # No form can have a model rank as it scores: of so many votes by chance, some do.
+    scorers["principle"] |= {"votes": 16, "temperature": 1.0}
     scorers["eight"] = {**common, "recipe": "grm", "votes": 8, "temperature": 1.0}
     with serving({"scorers": scorers}, tmp_path_factory.mktemp("judging"), seconds=300) as running:
         yield running

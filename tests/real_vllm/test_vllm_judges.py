@@ -27,13 +27,14 @@ def asked(running, model, responses=RESPONSES, **more):
 
 @pytest.mark.parametrize("recipe", SCALE)
 def test_every_recipe_scores_with_structured_output(judging, recipe):
-    """Scores on the recipe's scale, votes that are all valid, and what the model wrote."""
-    told = asked(judging, recipe)
+    """Scores on the recipe's scale, votes that hold a verdict, and what the model wrote."""
+    told = asked(judging, recipe, RESPONSES[:2])
     low, high = SCALE[recipe]
     assert all(low <= reward <= high for reward in told["rewards"])
     reports = told["judges"][recipe]
-    assert sorted(index for report in reports for index in report["responses"]) == [0, 1, 2]
-    assert all(report["valid"] == report["votes"] == 1 for report in reports)
+    assert sorted(index for report in reports for index in report["responses"]) == [0, 1]
+    least = 1 if recipe == "principle" else reports[0]["votes"]
+    assert all(report["valid"] >= least for report in reports)
     assert all(report["prompt_tokens"] > 0 and report["completion_tokens"] > 0 for report in reports)
     assert all("rationale" in ballot for report in reports for ballot in report["ballots"])
 
