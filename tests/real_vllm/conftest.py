@@ -40,6 +40,12 @@ def classifier(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def step_classifier(tmp_path_factory):
+    """A head with two outputs at every token."""
+    return build_checkpoint("qwen3", tmp_path_factory.mktemp("steps") / "prm", head_dim=64, num_labels=2)
+
+
+@pytest.fixture(scope="session")
 def judging(on_vllm, generator, tmp_path_factory):
     """A service with every recipe over one server."""
     common = {

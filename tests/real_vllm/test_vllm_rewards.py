@@ -97,3 +97,35 @@ def reference(folder, ids, dtype):
     with torch.inference_mode():
         logits = model(torch.tensor([ids])).logits[0].float()
     return torch.log_softmax(logits, -1)[:-1].gather(1, torch.tensor(ids[1:])[:, None])[:, 0].numpy()
+
+
+def test_a_process_reward_model_gives_each_step_its_probability(on_vllm, step_classifier, tmp_path):
+    """Softmax of the head's outputs at the mark behind each step, as transformers computes them; and what they make."""
+    scorer = {"kind": "process_reward_model", "model": str(step_classifier), "step_token": "<|endoftext|>", **on_vllm}
+    config = {"scorers": {"steps": {**scorer, "dtype": "float32", "reduce": "min"}}}
+    steps = ["Two and two are four.", "Four and one are five.", "So it is six."]
+    body = {"prompt": "What is 2 + 2 + 1?", "responses": ["\n\n".join(steps), "5"]}
+    with serving(config, tmp_path, seconds=300) as running:
+        answer = running.post("/v1/score", {"model": "steps", "inputs": [body], "detail": "steps"})
+    told = answer.json()["data"][0]
+    reports = told["steps"]["steps"]
+    for report, parts in zip(reports, (steps, ["5"]), strict=True):
+        expected = step_probabilities(step_classifier, body["prompt"], parts)
+        assert report["steps"] == pytest.approx(expected, abs=1e-3)
+        assert report["product"] == pytest.approx(np.prod(expected), abs=1e-3)
+    assert told["rewards"] == [min(report["steps"]) for report in reports]
+
+
+def step_probabilities(folder, prompt, steps):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    mark = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    turns = [
+        {"role": "user", "content": prompt},
+        {"role": "assistant", "content": "".join(step + "<|endoftext|>" for step in steps)},
+    ]
+    ids = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False)
+    with torch.inference_mode():
+        logits = model.score(model.model(torch.tensor([ids])).last_hidden_state)[0]
+    places = [place for place, token in enumerate(ids) if token == mark]
+    return torch.softmax(logits[places].double(), -1)[:, 1].tolist()
