@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from checkpoint_tokenizers import CORPUS
 from guerdon.engines.vllm_engine import VllmEngine

@@ -46,6 +46,7 @@ def plan_judge(name: str, settings: JudgeBase, base: Path) -> ScorerPlan:
         seed=settings.seed,
         meta_keep=settings.meta_keep or max(1, settings.votes // 2),
     )
+    guard = settings.guard.model_dump_json()
     return ScorerPlan(
         name=name,
         settings=settings,
@@ -55,7 +56,7 @@ def plan_judge(name: str, settings: JudgeBase, base: Path) -> ScorerPlan:
         heads={"score": settings.calibration},
         only_head=0,
         uses=recipe.uses | {"seed"},
-        identity=("judge/1", weights, settings.dtype, repr(voting), settings.guard.model_dump_json(), *recipe.identity),
+        identity=("judge/1", weights, settings.dtype, *settings.vllm_args, repr(voting), guard, *recipe.identity),
         build=lambda parts: Judge(
             recipe,
             parts.engine,
