@@ -77,6 +77,15 @@ scorers:
   #:   append_eos: false          # end each response with the end-of-sequence token
   #:   engine: torch              # or vllm: on a server as judges have it, without adapter and pooled_token
 
+  # A process reward model, which scores the steps of a response: on a vLLM server, with a judge's settings of that.
+  #: process:
+  #:   kind: process_reward_model
+  #:   model: ./my-process-model  # folder or hub id
+  #:   step_separator: "\\n\\n"   # between the steps of a response
+  #:   step_token: <extra_0>      # the control token that the model reads behind each step
+  #:   label: -1                  # which output speaks for a right step, by name or index; -1 is the last
+  #:   reduce: last               # last, min, product or mean of the steps' probabilities
+
   # A judge: a generative model that gives its verdict in words (docs/judges.md). Its vLLM is started here.
   #: judge:
   #:   kind: judge
