@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from checkpoints import build_checkpoint, build_generator
-from running import serving
 
 PYTHON = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"
 
@@ -43,23 +42,3 @@ def classifier(tmp_path_factory):
 def step_classifier(tmp_path_factory):
     """A head with two outputs at every token."""
     return build_checkpoint("qwen3", tmp_path_factory.mktemp("steps") / "prm", head_dim=64, num_labels=2)
-
-
-@pytest.fixture(scope="session")
-def judging(on_vllm, generator, tmp_path_factory):
-    """A service with every recipe over one server."""
-    common = {
-        "kind": "judge",
-        "model": str(generator),
-        "rationale_chars": 12,
-        "max_tokens": 2000,
-        **on_vllm,
-        "vllm_args": ["--max-model-len", "16000"],
-    }
-    recipes = ("grm", "principle", "pairwise", "verifier", "rubric", "tool")
-    scorers = {recipe: {**common, "recipe": recipe} for recipe in recipes}
-    # No form can have a model rank as it scores: of so many votes by chance, some do.
-    scorers["principle"] |= {"votes": 16, "temperature": 1.0}
-    scorers["eight"] = {**common, "recipe": "grm", "votes": 8, "temperature": 1.0}
-    with serving({"scorers": scorers}, tmp_path_factory.mktemp("judging"), seconds=300) as running:
-        yield running

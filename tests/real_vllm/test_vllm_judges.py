@@ -5,6 +5,8 @@ import concurrent.futures
 import pytest
 from vllm_servers import counter, server_url
 
+from running import serving
+
 QUESTION = "What is the capital of France?"
 RESPONSES = ["Paris.", "It is Lyon, I believe.", "The capital of France is Paris, on the Seine."]
 NEEDED = {"principle": {"principle": "Be brief and right."}, "verifier": {"reference": "Paris"}}
@@ -16,6 +18,26 @@ SCALE = {
     "rubric": (1, 5),
     "tool": (1, 10),
 }
+
+
+@pytest.fixture(scope="module")
+def judging(on_vllm, generator, tmp_path_factory):
+    """A service with every recipe over one server."""
+    common = {
+        "kind": "judge",
+        "model": str(generator),
+        "rationale_chars": 12,
+        "max_tokens": 2000,
+        **on_vllm,
+        "vllm_args": ["--max-model-len", "16000"],
+    }
+    recipes = ("grm", "principle", "pairwise", "verifier", "rubric", "tool")
+    scorers = {recipe: {**common, "recipe": recipe} for recipe in recipes}
+    # No form can have a model rank as it scores: of so many votes by chance, some do.
+    scorers["principle"] |= {"votes": 16, "temperature": 1.0}
+    scorers["eight"] = {**common, "recipe": "grm", "votes": 8, "temperature": 1.0}
+    with serving({"scorers": scorers}, tmp_path_factory.mktemp("judging"), seconds=300) as running:
+        yield running
 
 
 def asked(running, model, responses=RESPONSES, **more):

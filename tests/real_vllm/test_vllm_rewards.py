@@ -84,19 +84,21 @@ async def test_log_probabilities_are_transformers_own(on_vllm, generator):
         told = await asyncio.gather(*(engine.log_probabilities(ids, deadline()) for ids in sequences))
     finally:
         await engine.close()
-    expected = [reference(generator, ids, torch.float32) for ids in sequences]
-    rounded = [reference(generator, ids, torch.bfloat16) for ids in sequences]
+    expected, rounded = (references(generator, sequences, dtype) for dtype in (torch.float32, torch.bfloat16))
     own = np.abs(np.concatenate(rounded) - np.concatenate(expected))
     off = np.abs(np.concatenate([np.array(row) for row in told]) - np.concatenate(expected))
     assert off.mean() <= 2 * own.mean()
     assert off.max() <= 3 * own.max()
 
 
-def reference(folder, ids, dtype):
+def references(folder, sequences, dtype):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     with torch.inference_mode():
-        logits = model(torch.tensor([ids])).logits[0].float()
-    return torch.log_softmax(logits, -1)[:-1].gather(1, torch.tensor(ids[1:])[:, None])[:, 0].numpy()
+        logits = [model(torch.tensor([ids])).logits[0].float() for ids in sequences]
+    told = [torch.log_softmax(row, -1)[:-1] for row in logits]
+    return [
+        row.gather(1, torch.tensor(ids[1:])[:, None])[:, 0].numpy() for row, ids in zip(told, sequences, strict=True)
+    ]
 
 
 def test_a_process_reward_model_gives_each_step_its_probability(on_vllm, step_classifier, tmp_path):
