@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import grpc
-from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.struct_pb2 import ListValue
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
@@ -153,6 +154,8 @@ def json_of(message):
             return [score.value if score.HasField("value") else None for score in message.scores]
         case answers_pb2.Strength() if not message.ListFields():
             return None
+        case ListValue():
+            return MessageToDict(message)
     return {
         name: _plain(getattr(message, name))
         for name, field in message.DESCRIPTOR.fields_by_name.items()

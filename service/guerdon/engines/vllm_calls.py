@@ -124,8 +124,14 @@ def read_pooling(answer: Mapping[str, Any], count: int) -> list[Floats]:
 
 
 def computed_tokens(answer: Mapping[str, Any]) -> tuple[int, int]:
-    """Tokens that were asked and written, and how many of them were computed; a cached prefix was not."""
-    usage = answer.get("usage") or {}
-    total = int(usage.get("total_tokens") or 0)
-    cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+    """Tokens that were asked and written, and how many of them were computed; a cached prefix was not.
+
+    Raises EngineFailed where the usage is none.
+    """
+    try:
+        usage = answer.get("usage") or {}
+        total = int(usage.get("total_tokens") or 0)
+        cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise EngineFailed("the server's answer tells no usage of tokens") from error
     return total, total - cached

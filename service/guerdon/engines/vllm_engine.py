@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from guerdon.domain import caller
 from guerdon.domain.chat import Chat, Generation
-from guerdon.domain.errors import EngineFailed, ServiceError
+from guerdon.domain.errors import EngineFailed, ResponseTooLong, ServiceError
 from guerdon.domain.ports import Record
 from guerdon.domain.queries import Answer, Query, integers
 from guerdon.engines import vllm_calls as calls
@@ -81,7 +81,7 @@ class VllmEngine:
             )
             answer = await self._http.post("/pooling", body, deadline, items=len(queries))
             return [pooled.reshape(-1) for pooled in calls.read_pooling(answer, len(queries))]
-        except EngineFailed as error:
+        except (EngineFailed, ResponseTooLong) as error:
             if len(queries) == 1:
                 return [error]
             alone = await asyncio.gather(*(self._pooled([query], deadline) for query in queries))

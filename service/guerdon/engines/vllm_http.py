@@ -35,6 +35,8 @@ RETRIES_PER_ANSWER = 0.1
 MAX_SAVED_RETRIES = 10.0
 TOLD_CHARACTERS = 300
 """So much of a server's own words goes into an error."""
+TOO_LONG = ("context length", "maximum model length", "too long")
+"""Words of servers whose model reads no more."""
 
 
 class VllmHttp:
@@ -45,7 +47,8 @@ class VllmHttp:
     ) -> None:
         self._server, self._name, self._record = server, name, record
         self._slots = asyncio.Semaphore(concurrency)
-        self._waiting, self._max_waiting = 0, max_waiting
+        self._concurrency, self._max_waiting = concurrency, max_waiting
+        self._waiting = self._under_way = 0
         self._saved_retries = MAX_SAVED_RETRIES
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
@@ -78,7 +81,7 @@ class VllmHttp:
     @contextlib.asynccontextmanager
     async def _slot(self, items: int) -> AsyncIterator[None]:
         """A turn among those under way. Raises Overloaded, or Cancelled where nobody waits for the answer any more."""
-        if self._waiting >= self._max_waiting:
+        if self._waiting + self._under_way >= self._concurrency + self._max_waiting:
             self._record(Refused(self._name, "queue_full", items))
             told = f"{self._waiting} requests wait for {self._name}; at most {self._max_waiting} (max_waiting)"
             raise Overloaded(told, retry_after_s=2.0)
@@ -98,9 +101,11 @@ class VllmHttp:
             raise Cancelled("the caller went away") from None
         finally:
             self._waits(-1)
+        self._under_way += 1
         try:
             yield
         finally:
+            self._under_way -= 1
             self._slots.release()
 
     def _waits(self, change: int) -> None:
@@ -135,9 +140,12 @@ class VllmHttp:
         return True
 
     async def _asked(self, path: str, body: bytes) -> dict[str, Any]:
-        answer = await self._client.post(
-            self._server.url + path, content=body, headers={"Content-Type": "application/json"}
-        )
+        try:
+            answer = await self._client.post(
+                self._server.url + path, content=body, headers={"Content-Type": "application/json"}
+            )
+        except httpx.DecodingError as error:
+            raise EngineFailed(f"{self._name}: the server's answer cannot be decoded") from error
         if answer.status_code != httpx.codes.OK:
             raise refusal(answer.status_code, answer.content, answer.headers.get("Retry-After"), self._name)
         try:
@@ -154,10 +162,10 @@ def refusal(status: int, body: bytes, retry_after: str | None, name: str) -> Ser
     said = _words(body)
     told = f"{name}: the server refused ({status}): {said}"
     match status:
-        case 400 | 413 | 422 if "context length" in said or "too long" in said:
+        case 400 | 413 | 422 if any(words in said for words in TOO_LONG):
             return ResponseTooLong(told)
         case 429 | 503:
-            seconds = float(retry_after) if retry_after and retry_after.isdigit() else 1.0
+            seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 1.0
             return (
                 Unavailable(told, retry_after_s=seconds) if status == 503 else Overloaded(told, retry_after_s=seconds)
             )

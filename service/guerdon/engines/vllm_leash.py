@@ -11,19 +11,25 @@ GRACE_S = 5.0
 
 
 def main() -> int:
-    """The command's exit status. When the input ends, the whole process group goes with it."""
+    """The command's exit status, as shells tell it. When the input ends, the whole process group goes with it."""
+    signal.signal(signal.SIGTERM, lambda *_: None)  # the command is sent it as well: wait for how it ends
     command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
-    threading.Thread(target=_end_with_parent, args=(command,), daemon=True).start()
-    return command.wait()
+    alone = threading.Event()
+    threading.Thread(target=_end_with_parent, args=(command, alone), daemon=True).start()
+    status = command.wait()
+    if alone.is_set():
+        os.killpg(0, signal.SIGKILL)
+    return status if status >= 0 else 128 - status
 
 
-def _end_with_parent(command: "subprocess.Popen[bytes]") -> None:
-    while sys.stdin.buffer.read(1):
+def _end_with_parent(command: "subprocess.Popen[bytes]", alone: threading.Event) -> None:
+    while os.read(0, 1):
         pass
+    alone.set()
     command.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         command.wait(GRACE_S)
-    os.killpg(os.getpgid(0), signal.SIGKILL)
+    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

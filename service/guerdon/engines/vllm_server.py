@@ -33,8 +33,6 @@ WATCHED_EVERY_S = 5.0
 LAST_WORDS = 400
 """Lines of a child's output that are kept for when it dies."""
 GRACE_S = 5.0
-GIVE_UP_WAITING_AFTER = 3
-"""So many children in a row that died before they were ready, and callers are refused at once."""
 TOLD_CHARACTERS = 300
 _EXCEPTION = re.compile(r"(?:\b[A-Z]\w*(?:Error|Exception)|\berror): .+")
 COMPACT = '{"backend": "xgrammar", "disable_any_whitespace": true}'
@@ -83,17 +81,21 @@ class _Watched:
     """What both kinds have in common: whether the server is well, and who waits for that."""
 
     ours = False
+    patience: int
+    """So many failures in a row, and callers are refused at once."""
 
     def __init__(self, settings: VllmSettings, *, name: str, record: Record) -> None:
         self._settings, self._name, self._record = settings, name, record
         self.url = (settings.url or "").rstrip("/").removesuffix("/v1")
         self.life = 0
         self._up = asyncio.Event()
+        self._changed = asyncio.Event()
         self._settled = asyncio.Event()
         self._suspected = asyncio.Event()
         self._not_servable: str | None = None
         self._reason = "starting"
         self._failures = 0
+        self._told_up = False
         self._keeper: asyncio.Task[None] | None = None
         key = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
         self._client = httpx.AsyncClient(headers=key, timeout=settings.hung_after_s, trust_env=False)
@@ -122,11 +124,10 @@ class _Watched:
 
     async def running(self) -> None:
         """Wait until it can be asked. Raises Unavailable where that will not be soon."""
-        if self._not_servable is not None or self._failures >= GIVE_UP_WAITING_AFTER:
-            raise Unavailable(f"{self._name}: {self.unready or self._reason}", retry_after_s=5.0)
-        await self._up.wait()
-        if self._not_servable is not None:
-            raise Unavailable(f"{self._name}: {self._not_servable}", retry_after_s=5.0)
+        while self._not_servable is not None or not self._up.is_set():
+            if self._not_servable is not None or self._failures >= self.patience:
+                raise Unavailable(f"{self._name}: {self.unready or self._reason}", retry_after_s=5.0)
+            await self._changed.wait()
 
     def suspect(self, life: int) -> None:
         """A connection to it broke in this life: look after it now."""
@@ -148,7 +149,12 @@ class _Watched:
         """It can never be asked; those who wait are told."""
         self._not_servable = reason
         self._settled.set()
-        self._up.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Those who wait look again."""
+        told, self._changed = self._changed, asyncio.Event()
+        told.set()
 
     def _came_up(self) -> None:
         self.life += 1
@@ -156,14 +162,18 @@ class _Watched:
         self._suspected.clear()
         self._settled.set()
         self._up.set()
+        self._told_up = True
+        self._tell()
         self._record(WorkerUp(self._name, 0))
 
     def _went_down(self, reason: str, ending: Ending) -> None:
         self._reason = reason
-        if self._up.is_set() or ending == "failed_to_load":
+        if self._told_up or ending == "failed_to_load":
             self._record(WorkerDown(self._name, 0, ending))
             log.warning("engine.down engine=%s reason=%s", self._name, ending)
+        self._told_up = False
         self._up.clear()
+        self._tell()
 
     async def _well(self) -> str | None:
         """What is wrong with it; None where it answers."""
@@ -172,15 +182,16 @@ class _Watched:
             answer = await self._client.get(self.url + path)
         except httpx.TimeoutException:
             return f"no answer from {self.url}{path} within {self._settings.hung_after_s:g} s"
-        except httpx.TransportError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return f"{self.url} cannot be reached: {str(error) or type(error).__name__}"
         return None if answer.is_success else f"{self.url}{path} answers {answer.status_code}"
 
     async def _serves_the_model(self) -> None:
-        """Raises NotServable where the server knows no such model."""
+        """Raises NotServable where the server knows no such model, or not the key; HTTPStatusError for the rest."""
         answer = await self._client.get(f"{self.url}/v1/models")
-        if not answer.is_success:
+        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND):
             raise NotServable(f"{self.url}/v1/models answers {answer.status_code}: is the key right (api_key_file)?")
+        answer.raise_for_status()
         known = [str(card.get("id")) for card in answer.json().get("data", [])]
         if self._settings.served_as not in known:
             raise NotServable(f"{self.url} serves no {self._settings.served_as}; it serves {', '.join(known)}")
@@ -196,6 +207,8 @@ class _Watched:
 class RemoteServer(_Watched):
     """A server at a URL, that somebody else keeps alive."""
 
+    patience = 10
+
     async def _keep(self) -> None:
         while True:
             trouble = await self._well()
@@ -204,11 +217,14 @@ class RemoteServer(_Watched):
                     await self._serves_the_model()
                     self._came_up()
                 except NotServable as error:
-                    self._refuse(str(error))
-                    return
-                except (httpx.HTTPError, ValueError, AttributeError) as error:
+                    trouble = str(error)
+                    if not self._settled.is_set():
+                        self._refuse(trouble)
+                        return
+                except (httpx.HTTPError, ValueError, TypeError, AttributeError) as error:
                     trouble = f"{self.url}/v1/models: {error}"
             if trouble is not None:
+                self._failures += 1
                 self._went_down(trouble, "hung" if "no answer" in trouble else "died")
             await (self._wait() if self._up.is_set() else asyncio.sleep(LOOKED_AFTER_S))
 
@@ -217,6 +233,7 @@ class ChildServer(_Watched):
     """A vLLM server on the loopback interface, started anew whenever it dies or hangs."""
 
     ours = True
+    patience = 3
 
     def __init__(self, settings: VllmSettings, *, name: str, record: Record) -> None:
         super().__init__(settings, name=name, record=record)
@@ -235,7 +252,7 @@ class ChildServer(_Watched):
             ending, reason = await self._one_life()
             if ending == "failed_to_load":
                 self._failures += 1
-                if self._failures >= GIVE_UP_WAITING_AFTER:
+                if self._failures >= self.patience:
                     self._settled.set()
             lived_s = asyncio.get_running_loop().time() - started
             self._went_down(reason, ending)
@@ -254,15 +271,18 @@ class ChildServer(_Watched):
             return "failed_to_load", f"{self._settings.python}: {error.strerror or error}"
         listening = asyncio.create_task(asyncio.to_thread(self._listen, process))
         try:
-            if (trouble := await self._loaded(process)) is not None:
-                return "failed_to_load", trouble
-            self._came_up()
-            return await self._watched(process)
+            trouble = await self._loaded(process)
+            ending: Ending = "failed_to_load"
+            if trouble is None:
+                self._came_up()
+                ending, trouble = await self._watched(process)
+            ended = process.poll() is not None
         finally:
             self._up.clear()
             await _end(process)
             self._process = None
             await listening
+        return ending, f"{trouble}: {self._last_words()}" if ended else trouble
 
     async def _loaded(self, process: "subprocess.Popen[bytes]") -> str | None:
         """Wait until it answers; what is wrong if it never does."""
@@ -270,7 +290,7 @@ class ChildServer(_Watched):
         until = loop.time() + self._settings.start_timeout_s
         while loop.time() < until:
             if process.poll() is not None:
-                return f"the server ended with status {process.returncode} while it started: {self._last_words()}"
+                return f"the server ended with status {process.returncode} while it started"
             if await self._well() is None:
                 return None
             await asyncio.sleep(LOOKED_AFTER_S)
@@ -282,18 +302,19 @@ class ChildServer(_Watched):
             await self._wait()
             trouble = await self._well()
             if process.poll() is not None:
-                return "died", f"the server ended with status {process.returncode}: {self._last_words()}"
+                return "died", f"the server ended with status {process.returncode}"
             if trouble is not None:
                 return ("hung" if "no answer" in trouble else "died"), trouble
 
     def _listen(self, process: "subprocess.Popen[bytes]") -> None:
         """Pass on what the server prints, and keep its last words."""
         assert process.stdout is not None
-        for line in process.stdout:
-            said = line.decode(errors="replace").rstrip()
-            if said:
-                self._said.append(said)
-                log.info("engine.said engine=%s line=%s", self._name, said)
+        with process.stdout as lines:
+            for line in lines:
+                said = line.decode(errors="replace").rstrip()
+                if said:
+                    self._said.append(said)
+                    log.info("engine.said engine=%s line=%s", self._name, said)
 
     def _last_words(self) -> str:
         """What of its output tells most: the first exception by name, else the last line."""

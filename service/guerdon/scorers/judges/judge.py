@@ -74,17 +74,24 @@ class Judge:
             raise Invalid(f"{self._name} compares responses: it needs {least} at least", field="responses")
         refused = self._refused(sample)
         shown = _shown(sample, refused, least)
-        asked = len(shown.responses) >= least and len(refused) < count
-        ballots = await self._ballots(shown, deadline) if asked else [_Ballot(vote=_walkover(len(shown.responses)))]
+        ballots: list[_Ballot] = []
+        if len(shown.responses) >= least and len(refused) < count:
+            ballots = await self._ballots(shown, deadline)
         valid = [ballot for ballot in ballots if ballot.vote is not None]
-        votes = self._voting.votes if asked else 0
-        self._record(Judged(self._name, votes, len(valid) if asked else 0, tuple(refused.values())))
-        if len(valid) < self._voting.min_valid and asked:
+        self._record(Judged(self._name, len(ballots), len(valid), tuple(refused.values())))
+        if ballots and len(valid) < self._voting.min_valid:
             told = next(ballot.fault for ballot in ballots if ballot.vote is None)
             raise UnparsableVerdict(f"{self._name}: {len(valid)} of {len(ballots)} votes hold a verdict: {told}")
-        counted = await self._counted(valid, deadline)
-        full = [_with_refused(ballot.vote, count, refused, self._recipe.floor) for ballot in counted if ballot.vote]
-        return self._score(full, ballots if asked else [], len(valid) if asked else 0, refused)
+        votes = [ballot.vote for ballot in await self._counted(valid, deadline) if ballot.vote]
+        if not ballots:  # there was nothing to ask: as if all votes that count said so
+            votes = [_walkover(len(shown.responses))] * (self._voting.votes if self._meta is None else self._kept)
+        full = [_with_refused(vote, count, refused, self._recipe.floor) for vote in votes]
+        return self._score(full, ballots, len(valid), refused)
+
+    @property
+    def _kept(self) -> int:
+        """So many votes count at most, with a meta reward model."""
+        return min(self._voting.meta_keep, self._voting.votes)
 
     def _refused(self, sample: Sample) -> dict[int, str]:
         """The responses that the model is not shown, and why."""
