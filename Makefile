@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Other projects' client libraries, which the service is tested with.
 CLIENTS := $(VENV)-clients
+# vLLM, whose pins are its own.
+VLLM := $(VENV)-vllm
 # How pip is called; where the torch wheel comes from may be put here (PIP_ARGS='--find-links FOLDER').
 PIP_ARGS ?=
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt $(PIP_ARGS)
@@ -15,7 +17,7 @@ ONLY ?=
 SCALE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-clients install-bench serve test bench overoptimization check format lint types imports stubs clean
+.PHONY: help install install-dev install-clients install-vllm install-bench serve test test-vllm bench overoptimization check format lint types imports stubs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -29,8 +31,14 @@ install-dev: $(VENV)/installed-dev
 
 install-clients: $(CLIENTS)/installed
 
-test: check install-clients ## Check, then run every test
-	$(BIN)/python -m pytest
+install-vllm: $(VLLM)/installed ## Create .venv-vllm with vLLM's CPU build (3.4 GB)
+
+test: check install-clients ## Check, then run every test but those with a real vLLM
+	$(BIN)/python -m pytest --ignore=tests/real_vllm -m 'not alone' --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest --ignore=tests/real_vllm -m alone
+
+test-vllm: install-dev install-vllm ## Run the tests with a real vLLM, on the CPU
+	$(BIN)/python -m pytest tests/real_vllm
 
 install-bench: $(VENV)/installed-bench
 
@@ -64,7 +72,7 @@ imports: install-dev
 	$(BIN)/lint-imports --no-logo
 
 clean: ## Remove the environment and what tools left
-	rm -rf $(VENV) $(CLIENTS) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) $(VLLM) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
@@ -83,6 +91,13 @@ $(VENV)/installed-bench: $(VENV)/installed benchmarks/requirements.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	@$(PIP) --group dev
+	@touch $@
+
+$(VLLM)/installed: benchmarks/peers/vllm.txt constraints.txt | $(BIN)/python
+	@echo "Installing vLLM into $(VLLM) (a few minutes, 3.4 GB) ..."
+	@$(PYTHON) -m venv $(VLLM)
+	@$(VLLM)/bin/pip --disable-pip-version-check install --quiet --no-compile $(PIP_ARGS) -c $< $$(grep '^torch==' constraints.txt)
+	@$(VLLM)/bin/pip --disable-pip-version-check install --quiet --no-compile --no-deps $(PIP_ARGS) -r $<
 	@touch $@
 
 $(CLIENTS)/installed: tests/real_clients/requirements.txt | $(BIN)/python

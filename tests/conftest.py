@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
 
 from checkpoints import build_checkpoint
 from guerdon.cli.main import main
 from over_grpc import OverGrpc
 from redis_servers import redis_server
 from running import serving
+
+settings.register_profile("beside others", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("beside others")
 
 
 def pytest_asyncio_loop_factories(config, item):

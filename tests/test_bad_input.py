@@ -142,7 +142,7 @@ REFUSED = {
         "inputs[0].responses",
         "at most 10 (limits.max_responses)",
     ),
-    "unknown detail": ({**GOOD, "detail": "all"}, 422, "invalid", "detail", "'rewards' or 'members'"),
+    "unknown detail": ({**GOOD, "detail": "all"}, 422, "invalid", "detail", "'steps' or 'rationale'"),
 }
 
 

@@ -15,6 +15,8 @@ import yaml
 
 from row_files import read_rows, write_rows
 
+pytestmark = pytest.mark.alone
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 

@@ -30,6 +30,7 @@ from monitoring import (
 )
 from redis_servers import redis_server
 from running import Running, serving
+from scripted_server import Answer, Asked, scripted
 
 RULES = ROOT / "deploy/prometheus"
 SCRAPE_S = 1
@@ -69,7 +70,8 @@ def watched(tools, checkpoint, tmp_path_factory):
     config = {"scorers": models, "ensembles": {"default": {"members": list(models)}}}
     with (
         redis_server(folder / "redis", "--maxmemory", "16mb", "--maxmemory-policy", "allkeys-lru") as redis,
-        serving(config | {"cache": {"redis": {"url": redis.url}}}, folder) as service,
+        scripted(_judge) as judge,
+        serving(_with(config, redis=redis.url, judge=judge.url), folder) as service,
         prometheus(tools / "prometheus", _scrape_of(service), folder) as scraper,
     ):
         started = time.monotonic()
@@ -266,11 +268,26 @@ def _call_until_scraped(service, scraper):
         time.sleep(0.1)
 
 
+def _judge(_, request: Asked):
+    """A server of a generative model that likes everything."""
+    if request.path == "/v1/models":
+        return Answer(body={"data": [{"id": "kind"}]})
+    message = {"content": json.dumps({"analysis": "It helps.", "score": 5})}
+    usage = {"prompt_tokens": 80, "completion_tokens": 20, "total_tokens": 100}
+    return Answer(body={"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
+
+
+def _with(config, *, redis, judge):
+    """The configuration with what only runs by now."""
+    asked = {"kind": "judge", "recipe": "rubric", "model": "kind", "url": judge}
+    return config | {"cache": {"redis": {"url": redis}}, "scorers": config["scorers"] | {"judge": asked}}
+
+
 def _call(service, turn):
     """New samples, the same again for the cache, a ranking, each model by name, and a mistake."""
     responses = ["Eight minutes.", "Put it in boiling water, and wait."]
     sample = {"prompt": f"How do I boil egg {turn}?", "responses": responses}
-    for model in ("default", "default", "one", "two"):
+    for model in ("default", "default", "one", "two", "judge"):
         assert service.post("/v1/score", {"model": model, "inputs": [sample]}).status_code == 200
     asked = {"query": f"How do I fry egg {turn}?", "documents": responses}
     assert service.post("/v1/rerank", asked).status_code == 200

@@ -17,6 +17,8 @@ from guerdon_client import Client
 from redis_servers import RedisServer, redis_server
 from running import serving
 
+pytestmark = pytest.mark.alone
+
 PROMPT = "What do you say?"
 
 

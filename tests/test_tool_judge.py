@@ -211,6 +211,20 @@ async def test_an_observation_is_bounded():
     assert len(model.chats[1].messages[-1].content) < MOST_OBSERVED + 200
 
 
+def half(text):
+    """Says half a character."""
+    return "\ud83d"
+
+
+async def test_halves_of_characters_are_not_sent_on():
+    """JSON can spell them, and then neither a model nor a caller can be sent the text."""
+    said = '{"thought": "\\ud83d", "action": "half", "input": "\\udc00"}'
+    model = Scripted([said, '{"rationale": "\\ud83d", "score": 2}'])
+    vote = await judge(HELD, tools={"half": {"plugin": "test_tool_judge:half"}}).vote(SAMPLE, 1, model)
+    texts = [vote.rationale, *vote.more["trace"][0].values(), *(turn.content for turn in model.chats[1].messages)]
+    assert all(text.encode() for text in texts)
+
+
 async def test_the_reference_is_shown_where_there_is_one():
     """And no place is kept for it where there is none."""
     for reference in ("391", None):
@@ -245,6 +259,26 @@ def test_a_judge_tells_what_changes_its_verdicts():
     assert len(identities) == 6 and "calculator=calculator/1" in "\n".join(plain.identity)
     assert [recipe.cacheable for recipe in (plain, other, *plugged, code)] == [True, True, False, False, True]
     assert (plain.floor, other.floor, plain.uses, plain.set_wise) == (1, 0, {"reference"}, False)
+
+
+class Configured(ToolSettings):
+    """As a configuration has it, with much else beside."""
+
+    url: str = ""
+
+
+def test_only_its_own_settings_are_part_of_what_a_judge_tells():
+    """Another address of the same model has the same verdicts."""
+    prompt = Prompt.shipped("tool.v1")
+    here, there, other = (
+        ToolJudge(settings, FREE, prompt).identity
+        for settings in (
+            Configured(url="http://a"),
+            Configured(url="http://b"),
+            Configured(url="http://b", max_calls=1),
+        )
+    )
+    assert here == there == judge().identity != other
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from guerdon.engines.vllm_engine import VllmEngine
 from guerdon.engines.vllm_settings import VllmSettings
 from model_server import lives, stand_in
 
+pytestmark = pytest.mark.alone
+
 HELLO = Chat(messages=(Message("user", "Hello"),), max_tokens=16)
 
 

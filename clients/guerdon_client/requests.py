@@ -39,7 +39,7 @@ class RankOptions(TypedDict, total=False):
 class ScoreOptions(RankOptions, total=False):
     """The same for scores."""
 
-    detail: Literal["rewards", "members", "rationale"]
+    detail: Literal["rewards", "members", "steps", "rationale"]
     partial: bool
     run: str
     step: int

@@ -75,6 +75,86 @@ scorers:
   #:   calibration: {mean: 0.0, std: 1.0}
   #:   pooled_token: last         # last, or transformers: the last that is not the pad token
   #:   append_eos: false          # end each response with the end-of-sequence token
+  #:   engine: torch              # or vllm: on a server as judges have it, without adapter and pooled_token
+
+  # A process reward model, which scores the steps of a response: on a vLLM server, with a judge's settings of that.
+  #: process:
+  #:   kind: process_reward_model
+  #:   model: ./my-process-model  # folder or hub id
+  #:   step_separator: "\\n\\n"   # between the steps of a response
+  #:   step_token: <extra_0>      # the control token that the model reads behind each step
+  #:   label: -1                  # which output speaks for a right step, by name or index; -1 is the last
+  #:   reduce: last               # last, min, product or mean of the steps' probabilities
+
+  # A judge: a generative model that gives its verdict in words (docs/judges.md). Its vLLM is started here.
+  #: judge:
+  #:   kind: judge
+  #:   recipe: grm                # grm, principle, pairwise, verifier, rubric or tool
+  #:   model: ./my-judge          # folder or hub id
+  #:   engine: vllm
+  #:   vllm_python: ./vllm/bin/python   # of the environment that has vLLM; by default the one that runs this
+  #:   vllm_args: [--max-model-len, "32768"]   # more arguments of its server, numbers in quotes; by default none
+  #:   vllm_env: {CUDA_VISIBLE_DEVICES: "0"}   # more of its environment; by default nothing
+  #:   dtype: auto                # auto, float32, bfloat16 or float16
+  #:   concurrency: 64            # requests under way at the server
+  #:   max_waiting: 4096          # more that wait here for a turn; what is beyond is refused with 503
+  #:   start_timeout_s: 600.0     # for the server to start
+  #:   hung_after_s: 30.0         # silence after which it is replaced
+  #:   votes: 8                   # answers of the model, each with its own seed and order of responses (default 1)
+  #:   min_valid: 1               # so many votes must hold a verdict, or the response has an error
+  #:   combine: mean              # or sum: of the votes that count
+  #:   seed: 0                    # of sampling and shuffles, beside what a request sends
+  #:   meta: reward               # a scorer that says which votes count (default none)
+  #:   meta_keep: 4               # so many; by default half of the votes
+  #:   temperature: 0.5
+  #:   top_p: 1.0
+  #:   max_tokens: 2048           # of one answer
+  #:   structured: true           # hold answers to a JSON schema or to choices
+  #:   rationale_chars: 2000      # the longest text in an answer that is held to a schema
+  #:   prompt: judge.jinja        # a file in place of the recipe's own prompt
+  #:   guard: {content_free: refuse, injection: refuse}   # responses that the model is not shown; or off
+  #:   calibration: {mean: 6.1, std: 2.0}
+
+  # What is a recipe's own, and a server that runs elsewhere. Everything above but vllm_* is the same for these.
+  #: verifier:
+  #:   kind: judge
+  #:   recipe: verifier
+  #:   model: my-judge            # its name at the server
+  #:   url: http://127.0.0.1:8001
+  #:   server: vllm               # vllm, sglang, or openai: the API only
+  #:   api_key_file: judge-key    # holds the key that it asks for
+  #:   served_model: my-judge     # the model's name at the server, where `model` is another
+  #:   revision: one              # any word; change it when the weights at the url do
+  #:   verdict: logits            # logits: how probable YES is; text: the word that is written
+  #: by_principle:
+  #:   {kind: judge, recipe: principle, model: my-judge, url: "http://127.0.0.1:8001",
+  #:    principle: Shorter is better.,   # for requests without one (default none)
+  #:    analysis: true}           # reasons come before the scores
+  #: pairs:
+  #:   {kind: judge, recipe: pairwise, model: my-judge, url: "http://127.0.0.1:8001",
+  #:    verdict: logits, tournament: all}   # or sort: fewer comparisons
+  #: helpful:
+  #:   kind: judge
+  #:   recipe: rubric
+  #:   model: my-judge
+  #:   url: http://127.0.0.1:8001
+  #:   range: [1, 5]
+  #:   score: score               # where the score is in the verdict; `a.b` if deeper
+  #:   output:                    # JSON schema of the verdict
+  #:     {type: object, required: [score], properties: {score: {type: integer}}}
+  #: checker:
+  #:   kind: judge
+  #:   recipe: tool
+  #:   model: my-judge
+  #:   url: http://127.0.0.1:8001
+  #:   range: [1, 10]
+  #:   max_calls: 3               # of tools, before the verdict
+  #:   tool_timeout_s: 5.0        # of one call
+  #:   tools:                     # by default calculator and calendar
+  #:     calculator: {}
+  #:     calendar: {}
+  #:     code: {enabled: false, isolation: namespaces}   # runs what the model writes; or limits, which shut off less
+  #:     look_up: {plugin: "my_package.search:look_up", description: Looks a word up., version: "1"}   # your own
 
   # Several small heads over one backbone; each is a model and a member called `heads.NAME`. These are the
   # demonstration's.

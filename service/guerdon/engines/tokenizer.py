@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from tokenizers import AddedToken, Tokenizer
@@ -96,6 +97,22 @@ class ModelTokenizer:
             ids = [token for token in blank if token is not None][:1]
         return self._fit(ids)
 
+    def token(self, text: str) -> int:
+        """The id of a control token. Raises NotServable where there is none of this spelling."""
+        found = self._marked.token_to_id(text) if self._control and self._control.fullmatch(text) else None
+        if found is None:
+            raise NotServable(f"the tokenizer has no control token {text}")
+        return found
+
+    def stepwise(self, messages: Turns, steps: Sequence[str], mark: int) -> Tokens:
+        """The steps of a response in its conversation, the token ``mark`` behind each, and nowhere else.
+
+        Raises ResponseTooLong, or Invalid where the template refuses.
+        """
+        (place,) = _unused_marks(1, (*messages, *(Message("assistant", step) for step in steps)))
+        response = Message("assistant", "".join(step + place for step in steps))
+        return self._fit(self._one_bos(self._templated_apart((*messages, response), {place: mark})))
+
     def _closing(self, folder: Path) -> int:
         eos = self._marked.token_to_id(self._named.get("eos_token", ""))
         if eos is None or self.template == "pair":
@@ -107,8 +124,10 @@ class ModelTokenizer:
             return list(self._marked.encode(self._chat.render(turns), add_special_tokens=False).ids)
         return self._templated_apart(turns)
 
-    def _templated_apart(self, turns: Turns) -> list[int]:
+    def _templated_apart(self, turns: Turns, kept: Mapping[str, int] = MappingProxyType({})) -> list[int]:
         """Like `_templated` for text that spells control tokens: the template's own are told from the caller's.
+
+        ``kept`` are texts that stand for a token.
 
         The caller's are put aside before rendering, behind marks that no caller wrote; the text between the
         template's control tokens is then read by the tokenizer that sees no control tokens.
@@ -120,8 +139,11 @@ class ModelTokenizer:
             Message(turn.role, self._control.sub(lambda m: marks[m.group()], turn.content)) for turn in turns
         )
         ids: list[int] = []
-        for piece in re.split(f"({self._control.pattern})", self._chat.render(hidden)):
-            control = self._marked.token_to_id(piece) if self._control.fullmatch(piece) else None
+        dividers = "|".join([self._control.pattern, *map(re.escape, kept)])
+        for piece in re.split(f"({dividers})", self._chat.render(hidden)):
+            control = kept.get(piece)
+            if control is None and self._control.fullmatch(piece):
+                control = self._marked.token_to_id(piece)
             if control is not None:
                 ids.append(control)
             elif piece:

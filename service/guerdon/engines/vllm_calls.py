@@ -41,7 +41,7 @@ def _form(chat: Chat, dialect: Dialect) -> Json:
     if chat.schema:
         schema = json.loads(chat.schema)
         if dialect == "vllm":
-            return {"structured_outputs": {"json": schema, "disable_any_whitespace": True}}
+            return {"structured_outputs": {"json": schema}}
         named = {"name": "verdict", "schema": schema, "strict": True}
         return {"response_format": {"type": "json_schema", "json_schema": named}}
     if chat.choices and dialect == "vllm":

@@ -34,7 +34,9 @@ LAST_WORDS = 400
 """Lines of a child's output that are kept for when it dies."""
 GRACE_S = 5.0
 TOLD_CHARACTERS = 300
-_EXCEPTION = re.compile(r"\b[A-Z]\w*(?:Error|Exception): .+")
+_EXCEPTION = re.compile(r"(?:\b[A-Z]\w*(?:Error|Exception)|\berror): .+")
+COMPACT = '{"backend": "xgrammar", "disable_any_whitespace": true}'
+"""A weak model that may write blanks between the parts of a JSON object writes nothing else."""
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
@@ -330,12 +332,13 @@ def command(settings: VllmSettings, port: int) -> list[str]:
         "--dtype": settings.dtype,
         "--runner": settings.runner,
     }
+    forms = {} if settings.runner == "pooling" else {"--structured-outputs-config": COMPACT}
     pooler = {"--pooler-config": '{"task": "token_classify"}'} if settings.per_token else {}
     flags = ["--enable-prefix-caching", "--enable-prompt-tokens-details", "--disable-uvicorn-access-log"]
     python = settings.python or sys.executable
     return [
         *(python, "-m", "vllm.entrypoints.openai.api_server"),
-        *(part for option in (own | pooler).items() for part in option),
+        *(part for option in (own | forms | pooler).items() for part in option),
         *flags,
         *settings.args,
     ]

@@ -12,7 +12,7 @@ from guerdon.scorers.heads import Head, agreed, fits, load_head
 from guerdon.scorers.judges.settings import JudgeBase
 from guerdon.scorers.plan_judge import plan_judge
 from guerdon.scorers.plan_parts import existing, here, label, tokenizer_of
-from guerdon.scorers.plan_vllm import vllm_reward_model
+from guerdon.scorers.plan_vllm import process_reward_model, vllm_reward_model
 from guerdon.scorers.relevance import Relevance
 from guerdon.scorers.reward_model import RewardModel
 from guerdon.scorers.scorer import reads_conversations
@@ -20,6 +20,7 @@ from guerdon.scorers.scorer_plan import ScorerPlan
 from guerdon.scorers.settings import (
     HeadEnsembleSettings,
     OnEngine,
+    ProcessRewardModelSettings,
     RelevanceSettings,
     RewardModelSettings,
     ScorerSettings,
@@ -39,6 +40,8 @@ def plan_scorer(name: str, settings: ScorerSettings, *, base: Path, cache: Path)
                 return _relevance(name, settings, base, cache)
             case VllmRewardModelSettings():
                 return vllm_reward_model(name, settings, base, cache)
+            case ProcessRewardModelSettings():
+                return process_reward_model(name, settings, base, cache)
             case JudgeBase():
                 return plan_judge(name, settings, base)
     except NotServable as error:

@@ -1,16 +1,18 @@
 """Plans of judges."""
 
 from pathlib import Path
+from typing import TypeVar
 
 from guerdon.domain.errors import NotServable
+from guerdon.domain.strict import Strict
 from guerdon.engines.checkpoint import find_checkpoint
-from guerdon.scorers.judges.grm import Grm
+from guerdon.scorers.judges.grm import Grm, GrmSettings
 from guerdon.scorers.judges.judge import Judge, Voting
-from guerdon.scorers.judges.pairwise import Pairwise
-from guerdon.scorers.judges.principle import Principle
+from guerdon.scorers.judges.pairwise import Pairwise, PairwiseSettings
+from guerdon.scorers.judges.principle import Principle, PrincipleSettings
 from guerdon.scorers.judges.prompt import Prompt
 from guerdon.scorers.judges.recipe import Recipe
-from guerdon.scorers.judges.rubric import Rubric
+from guerdon.scorers.judges.rubric import Rubric, RubricSettings
 from guerdon.scorers.judges.settings import (
     GrmJudge,
     JudgeBase,
@@ -21,10 +23,13 @@ from guerdon.scorers.judges.settings import (
     VerifierJudge,
 )
 from guerdon.scorers.judges.tool import ToolJudge as Tools
-from guerdon.scorers.judges.verifier import Verifier
+from guerdon.scorers.judges.tool import ToolSettings
+from guerdon.scorers.judges.verifier import Verifier, VerifierSettings
 from guerdon.scorers.plan_parts import existing, here
 from guerdon.scorers.plan_vllm import vllm_settings
 from guerdon.scorers.scorer_plan import ScorerPlan
+
+S = TypeVar("S", bound=Strict)
 
 PROMPT_VERSION = "v1"
 
@@ -41,6 +46,7 @@ def plan_judge(name: str, settings: JudgeBase, base: Path) -> ScorerPlan:
         seed=settings.seed,
         meta_keep=settings.meta_keep or max(1, settings.votes // 2),
     )
+    guard = settings.guard.model_dump_json()
     return ScorerPlan(
         name=name,
         settings=settings,
@@ -50,7 +56,7 @@ def plan_judge(name: str, settings: JudgeBase, base: Path) -> ScorerPlan:
         heads={"score": settings.calibration},
         only_head=0,
         uses=recipe.uses | {"seed"},
-        identity=("judge/1", weights, settings.dtype, repr(voting), settings.guard.model_dump_json(), *recipe.identity),
+        identity=("judge/1", weights, settings.dtype, *settings.vllm_args, repr(voting), guard, *recipe.identity),
         build=lambda parts: Judge(
             recipe,
             parts.engine,
@@ -70,18 +76,23 @@ def _recipe(settings: JudgeBase, base: Path) -> Recipe:
     judging, prompt = settings.judging(), _prompt(settings, base)
     match settings:
         case GrmJudge():
-            return Grm(settings, judging, prompt)
+            return Grm(_own(GrmSettings, settings), judging, prompt)
         case PrincipleJudge():
-            return Principle(settings, judging, prompt)
+            return Principle(_own(PrincipleSettings, settings), judging, prompt)
         case PairwiseJudge():
-            return Pairwise(settings, judging, prompt)
+            return Pairwise(_own(PairwiseSettings, settings), judging, prompt)
         case VerifierJudge():
-            return Verifier(settings, judging, prompt)
+            return Verifier(_own(VerifierSettings, settings), judging, prompt)
         case RubricJudge():
-            return Rubric(settings, judging, prompt)
+            return Rubric(_own(RubricSettings, settings), judging, prompt)
         case ToolJudge():
-            return Tools(settings, judging, prompt)
+            return Tools(_own(ToolSettings, settings), judging, prompt)
     raise NotServable(f"recipe: {type(settings).__name__} is none")
+
+
+def _own(kind: type[S], settings: JudgeBase) -> S:
+    """The recipe's own settings: the others change no verdict, or are told apart from these."""
+    return kind(**{name: getattr(settings, name) for name in kind.model_fields})
 
 
 def _prompt(settings: JudgeBase, base: Path) -> Prompt:

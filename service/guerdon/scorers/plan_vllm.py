@@ -10,10 +10,11 @@ from guerdon.engines.checkpoint import Checkpoint, find_checkpoint, stamp
 from guerdon.engines.vllm_settings import VllmSettings
 from guerdon.scorers.on_vllm import OnVllm
 from guerdon.scorers.plan_parts import existing, here, label, tokenizer_of
+from guerdon.scorers.process_reward_model import ProcessRewardModel
 from guerdon.scorers.reward_model import RewardModel
 from guerdon.scorers.scorer import reads_conversations
 from guerdon.scorers.scorer_plan import ScorerPlan
-from guerdon.scorers.settings import VllmRewardModelSettings
+from guerdon.scorers.settings import ProcessRewardModelSettings, VllmRewardModelSettings
 
 
 def vllm_reward_model(name: str, settings: VllmRewardModelSettings, base: Path, cache: Path) -> ScorerPlan:
@@ -36,6 +37,39 @@ def vllm_reward_model(name: str, settings: VllmRewardModelSettings, base: Path, 
         uses=reads_conversations(tokenizer),
         identity=("reward_model/vllm/1", checkpoint.revision(), settings.dtype, *settings.vllm_args, *told),
         build=lambda parts: RewardModel(parts.engine, tokenizer, labels=labels),
+    )
+
+
+def process_reward_model(name: str, settings: ProcessRewardModelSettings, base: Path, cache: Path) -> ScorerPlan:
+    """The same, with a mark behind each step, and the head's outputs at every token."""
+    checkpoint = find_checkpoint(here(base, settings.model), revision=settings.revision)
+    tokenizer, told = tokenizer_of(settings, checkpoint, base, cache)
+    if tokenizer.template != "chat":
+        raise NotServable("a process reward model needs a chat template (chat_template)")
+    labels = checkpoint.labels
+    right = settings.label if settings.label != -1 else len(labels) - 1
+    place, mark = label(right, labels), tokenizer.token(settings.step_token)
+    assert place is not None
+    server = vllm_settings(settings, base, checkpoint, "pooling").model_copy(update={"per_token": True})
+    steps = (settings.step_separator, settings.step_token, str(place), settings.reduce)
+    return ScorerPlan(
+        name=name,
+        settings=settings,
+        checkpoint=checkpoint,
+        engine=server,
+        tokenizer=tokenizer,
+        heads={"score": settings.calibration},
+        only_head=0,
+        uses=ProcessRewardModel.uses,
+        identity=("process_reward_model/1", checkpoint.revision(), settings.dtype, *settings.vllm_args, *steps, *told),
+        build=lambda parts: ProcessRewardModel(
+            parts.engine,
+            tokenizer,
+            mark=mark,
+            separator=settings.step_separator,
+            right=place,
+            reduction=settings.reduce,
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from guerdon.domain.strict import Strict
 from guerdon.engines.settings import Dtype
 from guerdon.scorers.judges.settings import Judge, JudgeBase
 from guerdon.scorers.on_vllm import OnVllm
+from guerdon.scorers.process_reward_model import Reduction
 from guerdon.scorers.relevance import RelevanceRange
 
 
@@ -62,6 +63,18 @@ class VllmRewardModelSettings(OnVllm, Reading):
     append_eos: bool = False
 
 
+class ProcessRewardModelSettings(OnVllm, Reading):
+    """A classifier of steps, on a vLLM server; the defaults are those of Qwen2.5-Math-PRM."""
+
+    kind: Literal["process_reward_model"]
+    step_separator: str = Field("\n\n", min_length=1, description="between the steps of a response")
+    step_token: str = Field("<extra_0>", description="the control token that the model reads behind each step")
+    label: str | int = Field(-1, description="which output speaks for a right step")
+    reduce: Reduction = Field("last", description="how the steps' probabilities become one score")
+    truncation: Literal["error"] = "error"
+    calibration: Calibration | None = None
+
+
 class HeadEnsembleSettings(OnEngine):
     """Small heads over one backbone; each is a member ``<scorer>.<head>``."""
 
@@ -99,11 +112,19 @@ def variant(settings: Any) -> str | None:
     return "reward_model/vllm" if kind == "reward_model" and said("engine") == "vllm" else kind
 
 
-ScorerSettings = RewardModelSettings | VllmRewardModelSettings | HeadEnsembleSettings | RelevanceSettings | JudgeBase
-KINDS = ("reward_model", "head_ensemble", "relevance", "judge")
+ScorerSettings = (
+    RewardModelSettings
+    | VllmRewardModelSettings
+    | ProcessRewardModelSettings
+    | HeadEnsembleSettings
+    | RelevanceSettings
+    | JudgeBase
+)
+KINDS = ("reward_model", "process_reward_model", "head_ensemble", "relevance", "judge")
 AnyScorer = Annotated[
     Annotated[RewardModelSettings, Tag("reward_model")]
     | Annotated[VllmRewardModelSettings, Tag("reward_model/vllm")]
+    | Annotated[ProcessRewardModelSettings, Tag("process_reward_model")]
     | Annotated[HeadEnsembleSettings, Tag("head_ensemble")]
     | Annotated[RelevanceSettings, Tag("relevance")]
     | Annotated[Judge, Tag("judge")],

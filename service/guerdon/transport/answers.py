@@ -74,6 +74,17 @@ class JudgeReport(BaseModel):
     ballots: list[dict[str, Any]] | None = Field(None, description="with detail: rationale, each vote as it was cast")
 
 
+class StepReport(BaseModel):
+    """How probably each step of a response is right, and what they come to."""
+
+    response: int
+    steps: list[float]
+    last: float
+    min: float
+    product: float
+    mean: float
+
+
 Judges = dict[str, list[JudgeReport]]
 JUDGES = Field(None, description="by member: of judges, how they came to their scores")
 
@@ -91,6 +102,7 @@ class InputAnswer(BaseModel):
     members_used: list[list[str]] | None = Field(None, description="with on_member_failure: degrade, per response")
     member_errors: list[MemberError] | None = Field(None, description="with degrade: why the others are missing")
     judges: Judges | None = JUDGES
+    steps: dict[str, list[StepReport]] | None = Field(None, description="with detail: steps, by member")
     truncated: list[bool] | None = None
     kept: list[int] | None = Field(None, description="with partial: which responses `rewards` speaks of")
     errors: list[ResponseError] | None = Field(None, description="with partial: the others")

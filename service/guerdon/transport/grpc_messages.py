@@ -120,8 +120,11 @@ def _compared(item: Json) -> Json:
 
 def _judges(item: Json) -> Json:
     """Reports are JSON here, too: what is in them is each recipe's own."""
-    told = item.get("judges", {})
-    return {"judges": {name: ParseDict(reports, ListValue()) for name, reports in told.items()}} if told else {}
+    return {
+        key: {name: ParseDict(reports, ListValue()) for name, reports in item[key].items()}
+        for key in ("judges", "steps")
+        if key in item
+    }
 
 
 def _used(item: Json) -> Json:

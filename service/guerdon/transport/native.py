@@ -152,6 +152,8 @@ def _input_answer(
     if degrades:
         answer |= _degraded(good)
     answer |= _judges(good, rationale=detail == "rationale")
+    if detail in ("steps", "rationale"):
+        answer |= _steps(good)
     answer["truncated"] = [reward.truncated for _, reward in good]
     if partial:
         answer["kept"] = [i for i, _ in good]
@@ -181,6 +183,8 @@ def _judges(good: Sequence[tuple[int, Reward]], *, rationale: bool = False) -> J
     told: dict[str, list[Json]] = {}
     for index, reward in good:
         for member, report in reward.reports.items():
+            if "votes" not in report:
+                continue
             reports = told.setdefault(member, [])
             if reports and reports[-1]["report"] is report:
                 reports[-1]["responses"].append(index)
@@ -191,6 +195,16 @@ def _judges(good: Sequence[tuple[int, Reward]], *, rationale: bool = False) -> J
         if told
         else {}
     )
+
+
+def _steps(good: Sequence[tuple[int, Reward]]) -> Json:
+    """What process reward models among the members say of each response's steps."""
+    told: dict[str, list[Json]] = {}
+    for index, reward in good:
+        for member, report in reward.reports.items():
+            if "steps" in report:
+                told.setdefault(member, []).append({"response": index, **report})
+    return {"steps": told} if told else {}
 
 
 def _judged(told: Json, rationale: bool) -> Json:

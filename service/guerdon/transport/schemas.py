@@ -142,8 +142,9 @@ class ScoreRequest(Strict):
     inputs: Annotated[list[InputBody], FIRST_FAULT] = Field(min_length=1)
     aggregation: AggregationBody | None = None
     on_member_failure: MemberFailure | None = ON_MEMBER_FAILURE
-    detail: Literal["rewards", "members", "rationale"] = Field(
-        "rewards", description="members: what each member said, too; rationale: and what judges wrote"
+    detail: Literal["rewards", "members", "steps", "rationale"] = Field(
+        "rewards",
+        description="members: what each member said; steps: and of each step; rationale: and what judges wrote",
     )
     seed: Seed = None
     partial: bool = Field(False, description="reward what can be rewarded of an input, and list what cannot")

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 
 from pydantic import Field
@@ -27,6 +28,8 @@ _REPAIRABLE = re.compile(
     r"|(?P<trailing>,)(?=\s*[}\]])",
     re.DOTALL,
 )
+_SPELT_OUT = 4
+"""Of so many names there are 24 orders."""
 
 
 class PrincipleSettings(Strict):
@@ -94,12 +97,7 @@ def schema_of(names: Sequence[str], chars: int) -> dict[str, Any]:
         "required": list(names),
         "additionalProperties": False,
     }
-    ranking = {
-        "type": "array",
-        "items": {"type": "string", "enum": list(names)},
-        "minItems": len(names),
-        "maxItems": len(names),
-    }
+    ranking = _ranking_of(names)
     properties = {"scores": scores, _RANKING: ranking}
     if chars:
         properties = {"analysis": {"type": "string", "maxLength": chars}, **properties}
@@ -108,6 +106,18 @@ def schema_of(names: Sequence[str], chars: int) -> dict[str, Any]:
         "properties": properties,
         "required": list(properties),
         "additionalProperties": False,
+    }
+
+
+def _ranking_of(names: Sequence[str]) -> dict[str, Any]:
+    """A list of the names: of few, each order is spelt out, so that none can name one twice."""
+    if len(names) <= _SPELT_OUT:
+        return {"enum": [list(order) for order in permutations(names)]}
+    return {
+        "type": "array",
+        "items": {"type": "string", "enum": list(names)},
+        "minItems": len(names),
+        "maxItems": len(names),
     }
 
 

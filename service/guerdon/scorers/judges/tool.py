@@ -17,7 +17,7 @@ from guerdon.scorers.judges.fencing import fenced
 from guerdon.scorers.judges.json_verdict import shown
 from guerdon.scorers.judges.prompt import Prompt
 from guerdon.scorers.judges.recipe import Ask, Recipe, Unparsable, Vote
-from guerdon.scorers.judges.tool_steps import FINISHES, Range, Step, Verdict, read_step, spoken
+from guerdon.scorers.judges.tool_steps import FINISHES, Range, Step, Verdict, read_step, sendable, spoken
 from guerdon.scorers.judges.tools import ToolSpec, fault_of, load_tools
 from guerdon.scorers.judges.tools_contract import ToolFailed
 
@@ -82,8 +82,8 @@ class ToolJudge(Recipe):
     def identity(self) -> tuple[str, ...]:
         """Everything that changes its verdicts, but for what a tool that is not repeatable answers."""
         tools = [f"{tool.name}={tool.version}: {tool.description}" for tool in self._tools.values()]
-        told = (self._settings.model_dump_json(), self._judging.model_dump_json())
-        return ("tool/1", self._prompt.source, *told, *tools)
+        own = self._settings.model_dump_json(include=set(ToolSettings.model_fields))
+        return ("tool/1", self._prompt.source, own, self._judging.model_dump_json(), *tools)
 
     @property
     def cacheable(self) -> bool:
@@ -160,6 +160,7 @@ def _vote(verdict: Verdict, course: _Course) -> Vote:
 
 
 def _shortened(text: str) -> str:
+    text = sendable(text)
     return text if len(text) <= MOST_OBSERVED else f"{text[: MOST_OBSERVED - 20]} [the rest is cut]"
 
 

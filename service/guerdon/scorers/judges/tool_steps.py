@@ -51,7 +51,7 @@ def spoken(text: str) -> str:
 
     Raises Unparsable where the thoughts do not end.
     """
-    said = without_thoughts(text)
+    said = sendable(without_thoughts(text))
     made_up = _OBSERVATION.search(said)
     return said[: made_up.start()].strip() if made_up else said
 
@@ -69,6 +69,11 @@ def read_step(said: str, scores: Range, *, cut: bool = False) -> Step | Verdict:
         if cut:
             raise Unparsable(f"the answer was cut at max_tokens: {error}") from error
         raise
+
+
+def sendable(text: str) -> str:
+    """The text as it can be sent on: JSON can spell halves of characters, which no encoding has."""
+    return text.encode("utf-8", errors="replace").decode()
 
 
 # Blanks are counted: what follows a policy's wishes is not to be searched in quadratic time.
@@ -93,7 +98,8 @@ def _object(said: str) -> Any:
     if not text.startswith("{"):
         return None
     try:
-        return json.loads(text, object_pairs_hook=_without_twins, parse_constant=_no_number)
+        # Engines that hold answers to JSON let control characters into strings, where they harm nobody.
+        return json.loads(text, object_pairs_hook=_without_twins, parse_constant=_no_number, strict=False)
     except (ValueError, RecursionError) as error:
         raise Unparsable("the answer begins like a JSON object, and is none") from error
 
@@ -111,12 +117,13 @@ def _no_number(name: str) -> None:
 def _structured(found: dict[str, Any], scores: Range) -> Step | Verdict:
     match found:
         case {"thought": str(thought), "action": str(action), "input": str(given)} if len(found) == 3:
+            thought, action, given = map(sendable, (thought, action, given))
             return Step(thought=thought.strip(), action=_name(action), input=_bare(given))
         case {"rationale": str(rationale), "score": int() | float() as score} if len(found) == 2:
             if isinstance(score, bool):
                 raise Unparsable("the score is no number")
-            return Verdict(score=_within(score, str(score), scores), rationale=rationale.strip())
-    raise Unparsable(f"an object with the keys {shown(', '.join(found))} is neither a step nor a verdict")
+            return Verdict(score=_within(score, str(score), scores), rationale=sendable(rationale).strip())
+    raise Unparsable(f"an object with the keys {shown(sendable(', '.join(found)))} is neither a step nor a verdict")
 
 
 def _lines(said: str, scores: Range, *, cut: bool) -> Step | Verdict:

@@ -1,10 +1,11 @@
 """Python snippets for a judge, each in a process of its own that is shut off and limited.
 
-With namespaces (the default; Linux 5.12 or newer) a snippet has no network, sees none of the machine's processes, and
-of its files only Python's own and the shared libraries, read-only; it writes to an empty folder in memory. It may use
-2 s of CPU, 256 MiB of memory, 4 MiB of files, and no other process or thread. What is not held off is a fault of the
-kernel itself: there is no filter of system calls. With `isolation: limits` the limits are all there is: such a snippet
-reads what the service's user may read, and reaches the network; it is for snippets that would be run anyway.
+With namespaces (the default; Linux 5.12 or newer, x86_64 or aarch64) a snippet has no network, sees none of the
+machine's processes, and of its files only Python's own and the shared libraries, read-only; it writes to an empty
+folder in memory. It may use 2 s of CPU, 256 MiB of memory, 4 MiB of files, and no other process or thread. What is not
+held off is a fault of the kernel itself, most of whose calls stay open. With `isolation: limits` the limits are all
+there is: such a snippet reads what the service's user may read, and reaches the network; it is for snippets that would
+be run anyway.
 """
 
 import asyncio
@@ -67,7 +68,7 @@ class Snippets:
 
 def _refusal(isolation: Isolation, why: str) -> str:
     way_out = "; leave the tool out, or see `isolation`" if isolation == "namespaces" else ""
-    return f"code: isolation `{isolation}` cannot be had on this machine: {why}{way_out}"
+    return f"isolation `{isolation}` cannot be had on this machine: {why}{way_out}"
 
 
 def _check(snippet: str) -> None:
@@ -97,7 +98,7 @@ def _answer(output: bytes, report: bytes) -> str:
         case {"overdue": float(seconds)}:
             raise ToolFailed(f"it took longer than {seconds:g} s")
         case {"refused": str(why)}:
-            raise ToolFailed(f"it could not be shut off: {why}")
+            raise ToolFailed(f"it could not be begun: {why}")
     raise ToolFailed("how it ended is not known")
 
 

@@ -5,15 +5,18 @@ uses the standard library alone: it runs outside of the service's packages.
 
 With ``namespaces`` the snippet has namespaces of its own: no network but a loopback that is down, no other process to
 see, and no files but Python's own, read-only, and an empty folder in memory. It runs as nobody, in a chroot and without
-capabilities; who is in a chroot can make no user namespaces either. With ``limits`` it has limits only.
+capabilities; who is in a chroot can make no user namespaces either. A filter refuses it sockets, also of those families
+that no namespace holds, and calls that no honest snippet makes. With ``limits`` it has limits only.
 """
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import resource
 import signal
+import struct
 import sys
 from typing import NoReturn
 
@@ -30,8 +33,19 @@ CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
 MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE = 442, -100, 0x8000
 READ_ONLY = 1 | MS_NOSUID | MS_NODEV
-PR_SET_PDEATHSIG, PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS = 1, 28, 38
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS = 1, 22, 28, 38
 NO_ROOT = 0b11  # user 0 gains no capabilities at exec, and this stays so
+
+# By machine: its number in the kernel's audit.h, and those of socket, ptrace, add_key, request_key, keyctl,
+# perf_event_open, bpf, userfaultfd and io_uring_setup (which could do any of them).
+MACHINES = {
+    "x86_64": (0xC000003E, (41, 101, 248, 249, 250, 298, 321, 323, 425)),
+    "aarch64": (0xC00000B7, (198, 117, 217, 218, 219, 241, 280, 282, 425)),
+}
+X32 = 0x40000000  # calls of x86_64 in another spelling
+LOAD, IF_EQUAL, IF_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
+NUMBER_AT, MACHINE_AT = 0, 4
+ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
 
 ROOT = os.getuid() == 0
 libc = ctypes.CDLL(None, use_errno=True)
@@ -104,6 +118,8 @@ def _become(snippet: str, *, alone: bool) -> NoReturn:
             _enter_box(python)
         _give_up_rights(alone=alone)
         _limit()
+        if alone:
+            _filter_calls(os.uname().machine)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGTERM))
         os.execve(python, ["python", *FLAGS, snippet], {"PYTHONHASHSEED": "0"})
     except (OSError, ValueError) as error:
@@ -177,6 +193,19 @@ def _limit() -> None:
         (resource.RLIMIT_MSGQUEUE, 0),
     ):
         resource.setrlimit(what, (most, most))
+
+
+def _filter_calls(machine: str) -> None:
+    if machine not in MACHINES:
+        raise OSError(errno.ENOSYS, f"no filter of system calls is written for {machine}")
+    number, refused = MACHINES[machine]
+    program = [(LOAD, 0, 0, MACHINE_AT), (IF_EQUAL, 1, 0, number), (RETURN, 0, 0, KILL), (LOAD, 0, 0, NUMBER_AT)]
+    for test, call in ((IF_AT_LEAST, X32), *((IF_EQUAL, call) for call in refused)):
+        program += [(test, 0, 1, call), (RETURN, 0, 0, REFUSE)]
+    program.append((RETURN, 0, 0, ALLOW))
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
+    told = ctypes.create_string_buffer(struct.pack("HP", len(program), ctypes.addressof(code)))
+    _must(libc.prctl(PR_SET_SECCOMP, 2, told, 0, 0), "seccomp")
 
 
 def _write(path: str, text: str) -> None:

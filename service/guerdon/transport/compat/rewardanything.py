@@ -1,12 +1,14 @@
 """RewardAnything's server: responses scored under a principle."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field, RootModel
 
 from guerdon.domain.errors import ServiceError, first_of
 from guerdon.domain.samples import Sample, assistant, user
+from guerdon.ensemble import Reward
 from guerdon.transport.compat.lenient import MODEL, Lenient
 from guerdon.transport.compat.principle import with_principle
 from guerdon.transport.dialect import Call, Dialect, Path, none_empty
@@ -50,7 +52,15 @@ async def _one(call: Call, body: RewardAnythingRequest, place: str) -> Json:
     sample = with_principle(call, body.model, sample, body.principle)
     told = await call.rewards(body.model, [sample], lambda index: f"{place}responses.{names[index]}")
     scores = dict(zip(names, told.values, strict=True))
-    return {"thoughts": "", "results": {"scores": scores, "best-to-worst": sorted(names, key=lambda one: -scores[one])}}
+    ranked = sorted(names, key=lambda one: -scores[one])
+    return {"thoughts": _thoughts(told.rewards), "results": {"scores": scores, "best-to-worst": ranked}}
+
+
+def _thoughts(rewards: Sequence[Reward]) -> str:
+    """What a judge wrote in its first vote; nothing where no judge was asked."""
+    reports = (report for reward in rewards for report in reward.reports.values())
+    ballots = (ballot for report in reports for ballot in report.get("ballots", ()))
+    return next((str(ballot["rationale"]) for ballot in ballots if "rationale" in ballot), "")
 
 
 PATHS = (

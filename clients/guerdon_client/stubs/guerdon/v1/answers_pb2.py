@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from guerdon_client.stubs.guerdon.v1 import requests_pb2 as guerdon_dot_v1_dot_requests__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18guerdon/v1/answers.proto\x12\nguerdon.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x19guerdon/v1/requests.proto\"D\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\x05\x66ield\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_field\"^\n\rResponseError\x12\x10\n\x08response\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x12\n\x05\x66ield\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_field\"l\n\x0bMemberError\x12\x10\n\x08response\x18\x01 \x01(\r\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x12\n\x05\x66ield\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_field\"+\n\x0bMemberScore\x12\x12\n\x05value\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_value\"7\n\x0cMemberScores\x12\'\n\x06scores\x18\x01 \x03(\x0b\x32\x17.guerdon.v1.MemberScore\"\x8d\x05\n\x0bScoredInput\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x07rewards\x18\x02 \x03(\x01\x12\x0b\n\x03std\x18\x03 \x03(\x01\x12\x35\n\x07members\x18\x04 \x03(\x0b\x32$.guerdon.v1.ScoredInput.MembersEntry\x12<\n\x0bmembers_raw\x18\x05 \x03(\x0b\x32\'.guerdon.v1.ScoredInput.MembersRawEntry\x12\'\n\x0cmembers_used\x18\x06 \x03(\x0b\x32\x11.guerdon.v1.Names\x12.\n\rmember_errors\x18\x07 \x03(\x0b\x32\x17.guerdon.v1.MemberError\x12\x11\n\ttruncated\x18\x08 \x03(\x08\x12\x0c\n\x04kept\x18\t \x03(\r\x12)\n\x06\x65rrors\x18\n \x03(\x0b\x32\x19.guerdon.v1.ResponseError\x12 \n\x05\x65rror\x18\x0b \x01(\x0b\x32\x11.guerdon.v1.Error\x12\x33\n\x06judges\x18\x0c \x03(\x0b\x32#.guerdon.v1.ScoredInput.JudgesEntry\x1aH\n\x0cMembersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.guerdon.v1.MemberScores:\x02\x38\x01\x1aK\n\x0fMembersRawEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.guerdon.v1.MemberScores:\x02\x38\x01\x1aI\n\x0bJudgesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.ListValue:\x02\x38\x01\"S\n\x05Usage\x12\x11\n\tresponses\x18\x01 \x01(\x04\x12\x0e\n\x06\x63\x61\x63hed\x18\x02 \x01(\x04\x12\x0e\n\x06tokens\x18\x03 \x01(\x04\x12\x17\n\x0ftokens_computed\x18\x04 \x01(\x04\"\xb3\x01\n\rScoreResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12%\n\x04\x64\x61ta\x18\x04 \x03(\x0b\x32\x17.guerdon.v1.ScoredInput\x12,\n\x0b\x61ggregation\x18\x05 \x01(\x0b\x32\x17.guerdon.v1.Aggregation\x12 \n\x05usage\x18\x06 \x01(\x0b\x32\x11.guerdon.v1.Usage\"M\n\x08\x44ocument\x12\x11\n\x04text\x18\x01 \x01(\tH\x00\x88\x01\x01\x12%\n\x08messages\x18\x02 \x03(\x0b\x32\x13.guerdon.v1.MessageB\x07\n\x05_text\"\x89\x02\n\x0cRerankResult\x12\r\n\x05index\x18\x01 \x01(\r\x12\x17\n\x0frelevance_score\x18\x02 \x01(\x01\x12\x10\n\x03std\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x36\n\x07members\x18\x04 \x03(\x0b\x32%.guerdon.v1.RerankResult.MembersEntry\x12\x14\n\x0cmembers_used\x18\x05 \x03(\t\x12\x11\n\ttruncated\x18\x06 \x01(\x08\x12&\n\x08\x64ocument\x18\x07 \x01(\x0b\x32\x14.guerdon.v1.Document\x1a.\n\x0cMembersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x06\n\x04_std\"\x96\x03\n\x0eRerankResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12)\n\x07results\x18\x04 \x03(\x0b\x32\x18.guerdon.v1.RerankResult\x12)\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x19.guerdon.v1.ResponseError\x12.\n\rmember_errors\x18\x06 \x03(\x0b\x32\x17.guerdon.v1.MemberError\x12,\n\x0b\x61ggregation\x18\x07 \x01(\x0b\x32\x17.guerdon.v1.Aggregation\x12 \n\x05usage\x18\x08 \x01(\x0b\x32\x11.guerdon.v1.Usage\x12\x36\n\x06judges\x18\t \x03(\x0b\x32&.guerdon.v1.RerankResponse.JudgesEntry\x1aI\n\x0bJudgesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.ListValue:\x02\x38\x01\"f\n\x08Strength\x12\x11\n\x04mean\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03std\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x16\n\tagreement\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x07\n\x05_meanB\x06\n\x04_stdB\x0c\n\n_agreement\"\x9c\x03\n\rComparedInput\x12\r\n\x05index\x18\x01 \x01(\r\x12\x1f\n\x05pairs\x18\x02 \x03(\x0b\x32\x10.guerdon.v1.Pair\x12\x13\n\x0bprobability\x18\x03 \x03(\x01\x12\x10\n\x08win_rate\x18\x04 \x03(\x01\x12\x0f\n\x07rewards\x18\x05 \x03(\x01\x12&\n\x08strength\x18\x06 \x03(\x0b\x32\x14.guerdon.v1.Strength\x12\'\n\x0cmembers_used\x18\x07 \x03(\x0b\x32\x11.guerdon.v1.Names\x12.\n\rmember_errors\x18\x08 \x03(\x0b\x32\x17.guerdon.v1.MemberError\x12 \n\x05\x65rror\x18\t \x01(\x0b\x32\x11.guerdon.v1.Error\x12\x35\n\x06judges\x18\n \x03(\x0b\x32%.guerdon.v1.ComparedInput.JudgesEntry\x1aI\n\x0bJudgesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.ListValue:\x02\x38\x01\"\xb7\x01\n\x0f\x43ompareResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\'\n\x04\x64\x61ta\x18\x04 \x03(\x0b\x32\x19.guerdon.v1.ComparedInput\x12,\n\x0b\x61ggregation\x18\x05 \x01(\x0b\x32\x17.guerdon.v1.Aggregation\x12 \n\x05usage\x18\x06 \x01(\x0b\x32\x11.guerdon.v1.Usage\"`\n\x0bModelLimits\x12\x17\n\nmax_tokens\x18\x01 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\nmax_inputs\x18\x02 \x01(\x04\x12\x15\n\rmax_responses\x18\x03 \x01(\x04\x42\r\n\x0b_max_tokens\"\xe0\x01\n\tModelCard\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x0f\n\x07\x63reated\x18\x03 \x01(\x03\x12\x10\n\x08owned_by\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x06 \x01(\t\x12\x0f\n\x07members\x18\x07 \x03(\t\x12,\n\x0b\x61ggregation\x18\x08 \x01(\x0b\x32\x17.guerdon.v1.Aggregation\x12\x0c\n\x04uses\x18\t \x03(\t\x12\'\n\x06limits\x18\n \x01(\x0b\x32\x17.guerdon.v1.ModelLimits\"I\n\x12ListModelsResponse\x12\x0e\n\x06object\x18\x01 \x01(\t\x12#\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x15.guerdon.v1.ModelCardb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18guerdon/v1/answers.proto\x12\nguerdon.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x19guerdon/v1/requests.proto\"D\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\x05\x66ield\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_field\"^\n\rResponseError\x12\x10\n\x08response\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x12\n\x05\x66ield\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_field\"l\n\x0bMemberError\x12\x10\n\x08response\x18\x01 \x01(\r\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x12\n\x05\x66ield\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_field\"+\n\x0bMemberScore\x12\x12\n\x05value\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_value\"7\n\x0cMemberScores\x12\'\n\x06scores\x18\x01 \x03(\x0b\x32\x17.guerdon.v1.MemberScore\"\x8a\x06\n\x0bScoredInput\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x07rewards\x18\x02 \x03(\x01\x12\x0b\n\x03std\x18\x03 \x03(\x01\x12\x35\n\x07members\x18\x04 \x03(\x0b\x32$.guerdon.v1.ScoredInput.MembersEntry\x12<\n\x0bmembers_raw\x18\x05 \x03(\x0b\x32\'.guerdon.v1.ScoredInput.MembersRawEntry\x12\'\n\x0cmembers_used\x18\x06 \x03(\x0b\x32\x11.guerdon.v1.Names\x12.\n\rmember_errors\x18\x07 \x03(\x0b\x32\x17.guerdon.v1.MemberError\x12\x11\n\ttruncated\x18\x08 \x03(\x08\x12\x0c\n\x04kept\x18\t \x03(\r\x12)\n\x06\x65rrors\x18\n \x03(\x0b\x32\x19.guerdon.v1.ResponseError\x12 \n\x05\x65rror\x18\x0b \x01(\x0b\x32\x11.guerdon.v1.Error\x12\x33\n\x06judges\x18\x0c \x03(\x0b\x32#.guerdon.v1.ScoredInput.JudgesEntry\x12\x31\n\x05steps\x18\r \x03(\x0b\x32\".guerdon.v1.ScoredInput.StepsEntry\x1aH\n\x0cMembersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.guerdon.v1.MemberScores:\x02\x38\x01\x1aK\n\x0fMembersRawEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.guerdon.v1.MemberScores:\x02\x38\x01\x1aI\n\x0bJudgesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.ListValue:\x02\x38\x01\x1aH\n\nStepsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.ListValue:\x02\x38\x01\"S\n\x05Usage\x12\x11\n\tresponses\x18\x01 \x01(\x04\x12\x0e\n\x06\x63\x61\x63hed\x18\x02 \x01(\x04\x12\x0e\n\x06tokens\x18\x03 \x01(\x04\x12\x17\n\x0ftokens_computed\x18\x04 \x01(\x04\"\xb3\x01\n\rScoreResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12%\n\x04\x64\x61ta\x18\x04 \x03(\x0b\x32\x17.guerdon.v1.ScoredInput\x12,\n\x0b\x61ggregation\x18\x05 \x01(\x0b\x32\x17.guerdon.v1.Aggregation\x12 \n\x05usage\x18\x06 \x01(\x0b\x32\x11.guerdon.v1.Usage\"M\n\x08\x44ocument\x12\x11\n\x04text\x18\x01 \x01(\tH\x00\x88\x01\x01\x12%\n\x08messages\x18\x02 \x03(\x0b\x32\x13.guerdon.v1.MessageB\x07\n\x05_text\"\x89\x02\n\x0cRerankResult\x12\r\n\x05index\x18\x01 \x01(\r\x12\x17\n\x0frelevance_score\x18\x02 \x01(\x01\x12\x10\n\x03std\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x36\n\x07members\x18\x04 \x03(\x0b\x32%.guerdon.v1.RerankResult.MembersEntry\x12\x14\n\x0cmembers_used\x18\x05 \x03(\t\x12\x11\n\ttruncated\x18\x06 \x01(\x08\x12&\n\x08\x64ocument\x18\x07 \x01(\x0b\x32\x14.guerdon.v1.Document\x1a.\n\x0cMembersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x06\n\x04_std\"\x96\x03\n\x0eRerankResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12)\n\x07results\x18\x04 \x03(\x0b\x32\x18.guerdon.v1.RerankResult\x12)\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x19.guerdon.v1.ResponseError\x12.\n\rmember_errors\x18\x06 \x03(\x0b\x32\x17.guerdon.v1.MemberError\x12,\n\x0b\x61ggregation\x18\x07 \x01(\x0b\x32\x17.guerdon.v1.Aggregation\x12 \n\x05usage\x18\x08 \x01(\x0b\x32\x11.guerdon.v1.Usage\x12\x36\n\x06judges\x18\t \x03(\x0b\x32&.guerdon.v1.RerankResponse.JudgesEntry\x1aI\n\x0bJudgesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.ListValue:\x02\x38\x01\"f\n\x08Strength\x12\x11\n\x04mean\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03std\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x16\n\tagreement\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x07\n\x05_meanB\x06\n\x04_stdB\x0c\n\n_agreement\"\x9c\x03\n\rComparedInput\x12\r\n\x05index\x18\x01 \x01(\r\x12\x1f\n\x05pairs\x18\x02 \x03(\x0b\x32\x10.guerdon.v1.Pair\x12\x13\n\x0bprobability\x18\x03 \x03(\x01\x12\x10\n\x08win_rate\x18\x04 \x03(\x01\x12\x0f\n\x07rewards\x18\x05 \x03(\x01\x12&\n\x08strength\x18\x06 \x03(\x0b\x32\x14.guerdon.v1.Strength\x12\'\n\x0cmembers_used\x18\x07 \x03(\x0b\x32\x11.guerdon.v1.Names\x12.\n\rmember_errors\x18\x08 \x03(\x0b\x32\x17.guerdon.v1.MemberError\x12 \n\x05\x65rror\x18\t \x01(\x0b\x32\x11.guerdon.v1.Error\x12\x35\n\x06judges\x18\n \x03(\x0b\x32%.guerdon.v1.ComparedInput.JudgesEntry\x1aI\n\x0bJudgesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.ListValue:\x02\x38\x01\"\xb7\x01\n\x0f\x43ompareResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\'\n\x04\x64\x61ta\x18\x04 \x03(\x0b\x32\x19.guerdon.v1.ComparedInput\x12,\n\x0b\x61ggregation\x18\x05 \x01(\x0b\x32\x17.guerdon.v1.Aggregation\x12 \n\x05usage\x18\x06 \x01(\x0b\x32\x11.guerdon.v1.Usage\"`\n\x0bModelLimits\x12\x17\n\nmax_tokens\x18\x01 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\nmax_inputs\x18\x02 \x01(\x04\x12\x15\n\rmax_responses\x18\x03 \x01(\x04\x42\r\n\x0b_max_tokens\"\xe0\x01\n\tModelCard\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x0f\n\x07\x63reated\x18\x03 \x01(\x03\x12\x10\n\x08owned_by\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x06 \x01(\t\x12\x0f\n\x07members\x18\x07 \x03(\t\x12,\n\x0b\x61ggregation\x18\x08 \x01(\x0b\x32\x17.guerdon.v1.Aggregation\x12\x0c\n\x04uses\x18\t \x03(\t\x12\'\n\x06limits\x18\n \x01(\x0b\x32\x17.guerdon.v1.ModelLimits\"I\n\x12ListModelsResponse\x12\x0e\n\x06object\x18\x01 \x01(\t\x12#\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x15.guerdon.v1.ModelCardb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCOREDINPUT_MEMBERSRAWENTRY']._serialized_options = b'8\001'
   _globals['_SCOREDINPUT_JUDGESENTRY']._loaded_options = None
   _globals['_SCOREDINPUT_JUDGESENTRY']._serialized_options = b'8\001'
+  _globals['_SCOREDINPUT_STEPSENTRY']._loaded_options = None
+  _globals['_SCOREDINPUT_STEPSENTRY']._serialized_options = b'8\001'
   _globals['_RERANKRESULT_MEMBERSENTRY']._loaded_options = None
   _globals['_RERANKRESULT_MEMBERSENTRY']._serialized_options = b'8\001'
   _globals['_RERANKRESPONSE_JUDGESENTRY']._loaded_options = None
@@ -56,39 +58,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEMBERSCORES']._serialized_start=418
   _globals['_MEMBERSCORES']._serialized_end=473
   _globals['_SCOREDINPUT']._serialized_start=476
-  _globals['_SCOREDINPUT']._serialized_end=1129
-  _globals['_SCOREDINPUT_MEMBERSENTRY']._serialized_start=905
-  _globals['_SCOREDINPUT_MEMBERSENTRY']._serialized_end=977
-  _globals['_SCOREDINPUT_MEMBERSRAWENTRY']._serialized_start=979
-  _globals['_SCOREDINPUT_MEMBERSRAWENTRY']._serialized_end=1054
-  _globals['_SCOREDINPUT_JUDGESENTRY']._serialized_start=1056
-  _globals['_SCOREDINPUT_JUDGESENTRY']._serialized_end=1129
-  _globals['_USAGE']._serialized_start=1131
-  _globals['_USAGE']._serialized_end=1214
-  _globals['_SCORERESPONSE']._serialized_start=1217
-  _globals['_SCORERESPONSE']._serialized_end=1396
-  _globals['_DOCUMENT']._serialized_start=1398
-  _globals['_DOCUMENT']._serialized_end=1475
-  _globals['_RERANKRESULT']._serialized_start=1478
-  _globals['_RERANKRESULT']._serialized_end=1743
-  _globals['_RERANKRESULT_MEMBERSENTRY']._serialized_start=1689
-  _globals['_RERANKRESULT_MEMBERSENTRY']._serialized_end=1735
-  _globals['_RERANKRESPONSE']._serialized_start=1746
-  _globals['_RERANKRESPONSE']._serialized_end=2152
-  _globals['_RERANKRESPONSE_JUDGESENTRY']._serialized_start=1056
-  _globals['_RERANKRESPONSE_JUDGESENTRY']._serialized_end=1129
-  _globals['_STRENGTH']._serialized_start=2154
-  _globals['_STRENGTH']._serialized_end=2256
-  _globals['_COMPAREDINPUT']._serialized_start=2259
-  _globals['_COMPAREDINPUT']._serialized_end=2671
-  _globals['_COMPAREDINPUT_JUDGESENTRY']._serialized_start=1056
-  _globals['_COMPAREDINPUT_JUDGESENTRY']._serialized_end=1129
-  _globals['_COMPARERESPONSE']._serialized_start=2674
-  _globals['_COMPARERESPONSE']._serialized_end=2857
-  _globals['_MODELLIMITS']._serialized_start=2859
-  _globals['_MODELLIMITS']._serialized_end=2955
-  _globals['_MODELCARD']._serialized_start=2958
-  _globals['_MODELCARD']._serialized_end=3182
-  _globals['_LISTMODELSRESPONSE']._serialized_start=3184
-  _globals['_LISTMODELSRESPONSE']._serialized_end=3257
+  _globals['_SCOREDINPUT']._serialized_end=1254
+  _globals['_SCOREDINPUT_MEMBERSENTRY']._serialized_start=956
+  _globals['_SCOREDINPUT_MEMBERSENTRY']._serialized_end=1028
+  _globals['_SCOREDINPUT_MEMBERSRAWENTRY']._serialized_start=1030
+  _globals['_SCOREDINPUT_MEMBERSRAWENTRY']._serialized_end=1105
+  _globals['_SCOREDINPUT_JUDGESENTRY']._serialized_start=1107
+  _globals['_SCOREDINPUT_JUDGESENTRY']._serialized_end=1180
+  _globals['_SCOREDINPUT_STEPSENTRY']._serialized_start=1182
+  _globals['_SCOREDINPUT_STEPSENTRY']._serialized_end=1254
+  _globals['_USAGE']._serialized_start=1256
+  _globals['_USAGE']._serialized_end=1339
+  _globals['_SCORERESPONSE']._serialized_start=1342
+  _globals['_SCORERESPONSE']._serialized_end=1521
+  _globals['_DOCUMENT']._serialized_start=1523
+  _globals['_DOCUMENT']._serialized_end=1600
+  _globals['_RERANKRESULT']._serialized_start=1603
+  _globals['_RERANKRESULT']._serialized_end=1868
+  _globals['_RERANKRESULT_MEMBERSENTRY']._serialized_start=1814
+  _globals['_RERANKRESULT_MEMBERSENTRY']._serialized_end=1860
+  _globals['_RERANKRESPONSE']._serialized_start=1871
+  _globals['_RERANKRESPONSE']._serialized_end=2277
+  _globals['_RERANKRESPONSE_JUDGESENTRY']._serialized_start=1107
+  _globals['_RERANKRESPONSE_JUDGESENTRY']._serialized_end=1180
+  _globals['_STRENGTH']._serialized_start=2279
+  _globals['_STRENGTH']._serialized_end=2381
+  _globals['_COMPAREDINPUT']._serialized_start=2384
+  _globals['_COMPAREDINPUT']._serialized_end=2796
+  _globals['_COMPAREDINPUT_JUDGESENTRY']._serialized_start=1107
+  _globals['_COMPAREDINPUT_JUDGESENTRY']._serialized_end=1180
+  _globals['_COMPARERESPONSE']._serialized_start=2799
+  _globals['_COMPARERESPONSE']._serialized_end=2982
+  _globals['_MODELLIMITS']._serialized_start=2984
+  _globals['_MODELLIMITS']._serialized_end=3080
+  _globals['_MODELCARD']._serialized_start=3083
+  _globals['_MODELCARD']._serialized_end=3307
+  _globals['_LISTMODELSRESPONSE']._serialized_start=3309
+  _globals['_LISTMODELSRESPONSE']._serialized_end=3382
 # @@protoc_insertion_point(module_scope)

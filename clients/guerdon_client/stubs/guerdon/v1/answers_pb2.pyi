@@ -57,7 +57,7 @@ class MemberScores(_message.Message):
     def __init__(self, scores: _Optional[_Iterable[_Union[MemberScore, _Mapping]]] = ...) -> None: ...
 
 class ScoredInput(_message.Message):
-    __slots__ = ("index", "rewards", "std", "members", "members_raw", "members_used", "member_errors", "truncated", "kept", "errors", "error", "judges")
+    __slots__ = ("index", "rewards", "std", "members", "members_raw", "members_used", "member_errors", "truncated", "kept", "errors", "error", "judges", "steps")
     class MembersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +79,13 @@ class ScoredInput(_message.Message):
         key: str
         value: _struct_pb2.ListValue
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ...) -> None: ...
+    class StepsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _struct_pb2.ListValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ...) -> None: ...
     INDEX_FIELD_NUMBER: _ClassVar[int]
     REWARDS_FIELD_NUMBER: _ClassVar[int]
     STD_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +98,7 @@ class ScoredInput(_message.Message):
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     JUDGES_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
     index: int
     rewards: _containers.RepeatedScalarFieldContainer[float]
     std: _containers.RepeatedScalarFieldContainer[float]
@@ -103,7 +111,8 @@ class ScoredInput(_message.Message):
     errors: _containers.RepeatedCompositeFieldContainer[ResponseError]
     error: Error
     judges: _containers.MessageMap[str, _struct_pb2.ListValue]
-    def __init__(self, index: _Optional[int] = ..., rewards: _Optional[_Iterable[float]] = ..., std: _Optional[_Iterable[float]] = ..., members: _Optional[_Mapping[str, MemberScores]] = ..., members_raw: _Optional[_Mapping[str, MemberScores]] = ..., members_used: _Optional[_Iterable[_Union[_requests_pb2.Names, _Mapping]]] = ..., member_errors: _Optional[_Iterable[_Union[MemberError, _Mapping]]] = ..., truncated: _Optional[_Iterable[bool]] = ..., kept: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[ResponseError, _Mapping]]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., judges: _Optional[_Mapping[str, _struct_pb2.ListValue]] = ...) -> None: ...
+    steps: _containers.MessageMap[str, _struct_pb2.ListValue]
+    def __init__(self, index: _Optional[int] = ..., rewards: _Optional[_Iterable[float]] = ..., std: _Optional[_Iterable[float]] = ..., members: _Optional[_Mapping[str, MemberScores]] = ..., members_raw: _Optional[_Mapping[str, MemberScores]] = ..., members_used: _Optional[_Iterable[_Union[_requests_pb2.Names, _Mapping]]] = ..., member_errors: _Optional[_Iterable[_Union[MemberError, _Mapping]]] = ..., truncated: _Optional[_Iterable[bool]] = ..., kept: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[ResponseError, _Mapping]]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., judges: _Optional[_Mapping[str, _struct_pb2.ListValue]] = ..., steps: _Optional[_Mapping[str, _struct_pb2.ListValue]] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("responses", "cached", "tokens", "tokens_computed")
