@@ -25,7 +25,7 @@ HELLO = Chat(messages=(Message("user", "Hello"),), max_tokens=16)
 
 
 def settings_of(folder, **more):
-    quick = {"hung_after_s": 2.0, "backoff_s": 0.05, "backoff_max_s": 0.2, "start_timeout_s": 120.0}
+    quick = {"hung_after_s": 20.0, "backoff_s": 0.05, "backoff_max_s": 0.2, "start_timeout_s": 120.0}
     python = str(stand_in(folder))
     return VllmSettings(
         **{"model": str(folder), "served_as": "judge", "runner": "generate", "python": python, **quick, **more}
@@ -101,14 +101,15 @@ async def test_a_killed_child_is_started_anew_and_the_request_is_answered(tmp_pa
 
 async def test_a_child_that_hangs_is_started_anew(tmp_path):
     """Requests end by their deadlines meanwhile."""
-    async with started(tmp_path, hung_after_s=0.5) as engine:
+    async with started(tmp_path, hung_after_s=2.0) as engine:
         await engine.ready()
         first = lives(tmp_path)[0][0]
         os.kill(first, signal.SIGSTOP)
         with pytest.raises(DeadlineExceeded):
             await engine.generate(HELLO, within(0.5))
-        await until(lambda: len(lives(tmp_path)) == 2)
-        assert (await engine.generate(HELLO, within())).text == str(lives(tmp_path)[1][0])
+        await until(lambda: len(lives(tmp_path)) > 1)
+        answer = await engine.generate(HELLO, within())
+        assert answer.text == str(lives(tmp_path)[-1][0]) != str(first)
         assert WorkerDown("j", 0, "hung") in engine.told
         assert not alive(first)
     assert gone(tmp_path)
