@@ -68,16 +68,18 @@ def gone(folder):
     return not any(alive(pid) for life in lives(folder) for pid in life)
 
 
-async def test_a_child_answers_and_nothing_of_it_is_left(tmp_path, caplog):
-    """What it says is logged; after close() it is gone with all that it started."""
-    caplog.set_level("INFO")
-    async with started(tmp_path, args=("--seed", "7")) as engine:
+async def test_a_child_answers_and_nothing_of_it_is_left(tmp_path):
+    """What it says is in its file; after close() it is gone with all that it started."""
+    log = tmp_path / "vllm.log"
+    log.write_text("an earlier start\n")
+    async with started(tmp_path, args=("--seed", "7"), log=str(log)) as engine:
         assert engine.unready == "starting"
         await engine.ready()
         ((server, _),) = lives(tmp_path)
         assert (await engine.generate(HELLO, within())).text == str(server)
     assert gone(tmp_path)
-    said = next(record.message for record in caplog.records if "stand-in starts" in record.message)
+    assert log.read_text().startswith("an earlier start\n")
+    said = next(line for line in log.read_text().splitlines() if "stand-in starts" in line)
     for option in ("-m vllm.entrypoints.openai.api_server", "--host 127.0.0.1", "--runner generate", "--seed 7"):
         assert option in said
 

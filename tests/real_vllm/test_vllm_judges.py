@@ -1,10 +1,18 @@
 """Judges on a real vLLM: a model that writes nonsense, held to the form of a verdict, gives a score."""
 
+import asyncio
 import concurrent.futures
 
+import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from vllm_servers import counter, server_url
 
+from checkpoint_tokenizers import CORPUS
+from guerdon.domain.ports import ignore
+from guerdon.engines.vllm_engine import VllmEngine
+from guerdon.engines.vllm_settings import VllmSettings
 from running import serving
 
 QUESTION = "What is the capital of France?"
@@ -98,3 +106,36 @@ def test_rerank_and_compare_ask_judges_too(judging):
     ranked = judging.post("/v1/rerank", {"model": "grm", "query": QUESTION, "documents": RESPONSES}).json()["results"]
     told = asked(judging, "grm")
     assert [result["relevance_score"] for result in ranked] == sorted(told["rewards"], reverse=True)
+
+
+async def test_log_probabilities_are_transformers_own(judging, generator):
+    """Of every token of fifty texts but the first, to what bfloat16 can hold; from the same server, by its URL."""
+    tokenizer = AutoTokenizer.from_pretrained(generator)
+    texts = [f"{CORPUS[index % len(CORPUS)]} {index}" for index in range(50)]
+    sequences = [tokenizer(text)["input_ids"] for text in texts]
+    settings = VllmSettings(
+        model=str(generator), served_as=str(generator), runner="generate", url=server_url(judging)
+    )  # fmt: skip
+    engine = VllmEngine(settings, name="model", record=ignore)
+    await engine.start()
+    try:
+        await engine.ready()
+        until = asyncio.get_running_loop().time() + 120
+        told = await asyncio.gather(*(engine.log_probabilities(ids, until) for ids in sequences))
+    finally:
+        await engine.close()
+    expected, rounded = (references(generator, sequences, dtype) for dtype in (torch.float32, torch.bfloat16))
+    own = np.abs(np.concatenate(rounded) - np.concatenate(expected))
+    off = np.abs(np.concatenate([np.array(row) for row in told]) - np.concatenate(expected))
+    assert off.mean() <= 2 * own.mean()
+    assert off.max() <= 3 * own.max()
+
+
+def references(folder, sequences, dtype):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    with torch.inference_mode():
+        logits = [model(torch.tensor([ids])).logits[0].float() for ids in sequences]
+    told = [torch.log_softmax(row, -1)[:-1] for row in logits]
+    return [
+        row.gather(1, torch.tensor(ids[1:])[:, None])[:, 0].numpy() for row, ids in zip(told, sequences, strict=True)
+    ]

@@ -1,15 +1,11 @@
-"""Reward models and log-probabilities from a real vLLM, against our own engine and transformers."""
-
-import asyncio
+"""Reward models on a real vLLM, against our own engine and transformers."""
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from checkpoint_tokenizers import CORPUS
-from guerdon.engines.vllm_engine import VllmEngine
-from guerdon.engines.vllm_settings import VllmSettings
 from running import serving
 
 SAMPLES = [
@@ -54,51 +50,6 @@ def test_a_sample_too_long_is_refused_and_its_neighbours_are_rewarded(rewarding)
     data = rewarding.post("/v1/score", {"model": "vllm", "inputs": inputs}).json()["data"]
     assert data[0]["rewards"] == pytest.approx([rewards(rewarding, "vllm")[0]], abs=0.1)
     assert data[1]["error"]["code"] == "response_too_long"
-
-
-async def engine_of(model, on_vllm, **more):
-    settings = VllmSettings(
-        model=str(model),
-        served_as="model",
-        python=on_vllm["vllm_python"],
-        env=tuple(on_vllm["vllm_env"].items()),
-        start_timeout_s=300,
-        **more,
-    )
-    engine = VllmEngine(settings, name="model", record=lambda event: None)
-    await engine.start()
-    await engine.ready()
-    return engine
-
-
-def deadline():
-    return asyncio.get_running_loop().time() + 120
-
-
-async def test_log_probabilities_are_transformers_own(on_vllm, generator):
-    """Of every token of fifty texts but the first, to what bfloat16 can hold."""
-    tokenizer = AutoTokenizer.from_pretrained(generator)
-    sequences = [tokenizer(sample["prompt"] + sample["responses"][0])["input_ids"] for sample in SAMPLES[:50]]
-    engine = await engine_of(generator, on_vllm, runner="generate", dtype="bfloat16")
-    try:
-        told = await asyncio.gather(*(engine.log_probabilities(ids, deadline()) for ids in sequences))
-    finally:
-        await engine.close()
-    expected, rounded = (references(generator, sequences, dtype) for dtype in (torch.float32, torch.bfloat16))
-    own = np.abs(np.concatenate(rounded) - np.concatenate(expected))
-    off = np.abs(np.concatenate([np.array(row) for row in told]) - np.concatenate(expected))
-    assert off.mean() <= 2 * own.mean()
-    assert off.max() <= 3 * own.max()
-
-
-def references(folder, sequences, dtype):
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    with torch.inference_mode():
-        logits = [model(torch.tensor([ids])).logits[0].float() for ids in sequences]
-    told = [torch.log_softmax(row, -1)[:-1] for row in logits]
-    return [
-        row.gather(1, torch.tensor(ids[1:])[:, None])[:, 0].numpy() for row, ids in zip(told, sequences, strict=True)
-    ]
 
 
 def test_a_process_reward_model_gives_each_step_its_probability(on_vllm, step_classifier, tmp_path):

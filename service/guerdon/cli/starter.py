@@ -95,6 +95,7 @@ scorers:
   #:   vllm_python: ./vllm/bin/python   # of the environment that has vLLM; by default the one that runs this
   #:   vllm_args: [--max-model-len, "32768"]   # more arguments of its server, numbers in quotes; by default none
   #:   vllm_env: {CUDA_VISIBLE_DEVICES: "0"}   # more of its environment; by default nothing
+  #:   vllm_log: vllm.log         # what it prints is appended here; by default nowhere
   #:   dtype: auto                # auto, float32, bfloat16 or float16
   #:   concurrency: 64            # requests under way at the server
   #:   max_waiting: 4096          # more that wait here for a turn; what is beyond is refused with 503

@@ -13,7 +13,7 @@ import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TextIO
 
 import httpx
 
@@ -170,7 +170,7 @@ class _Watched:
         self._reason = reason
         if self._told_up or ending == "failed_to_load":
             self._record(WorkerDown(self._name, 0, ending))
-            log.warning("engine.down engine=%s reason=%s", self._name, ending)
+            log.warning("engine.down engine=%s reason=%s told=%s", self._name, ending, reason)
         self._told_up = False
         self._up.clear()
         self._tell()
@@ -270,16 +270,16 @@ class ChildServer(_Watched):
         except OSError as error:
             return "failed_to_load", f"{self._settings.python}: {error.strerror or error}"
         listening = asyncio.create_task(asyncio.to_thread(self._listen, process))
+        ending: Ending = "failed_to_load"
         try:
             trouble = await self._loaded(process)
-            ending: Ending = "failed_to_load"
             if trouble is None:
                 self._came_up()
                 ending, trouble = await self._watched(process)
             ended = process.poll() is not None
         finally:
             self._up.clear()
-            await _end(process)
+            await _end(process, hung=ending == "hung")
             self._process = None
             await listening
         return ending, f"{trouble}: {self._last_words()}" if ended else trouble
@@ -307,14 +307,19 @@ class ChildServer(_Watched):
                 return ("hung" if "no answer" in trouble else "died"), trouble
 
     def _listen(self, process: "subprocess.Popen[bytes]") -> None:
-        """Pass on what the server prints, and keep its last words."""
+        """Keep what the server prints in its file, and its last words for ours."""
         assert process.stdout is not None
-        with process.stdout as lines:
+        with process.stdout as lines, self._log() as kept:
             for line in lines:
                 said = line.decode(errors="replace").rstrip()
                 if said:
                     self._said.append(said)
-                    log.info("engine.said engine=%s line=%s", self._name, said)
+                    kept.write(f"{said}\n")
+                    kept.flush()
+
+    def _log(self) -> TextIO:
+        """The file that its output goes to; nowhere if there is none."""
+        return Path(self._settings.log or os.devnull).open("a", encoding="utf-8")
 
     def _last_words(self) -> str:
         """What of its output tells most: the first exception by name, else the last line."""
@@ -368,9 +373,9 @@ def _spawn(command: Sequence[str], more: Mapping[str, str]) -> "subprocess.Popen
     )
 
 
-async def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End the server and whatever it has started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+async def _end(process: "subprocess.Popen[bytes]", *, hung: bool) -> None:
+    """End the server and whatever it has started; one that hangs would not hear a friendly word."""
+    for number in (signal.SIGKILL,) if hung else (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):

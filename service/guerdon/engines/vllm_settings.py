@@ -13,7 +13,7 @@ class VllmSettings(Strict):
 
     Without a ``url`` the server is started here: by ``python``, with ``args`` and ``env`` besides ours, for the folder
     ``model``; ``stamp`` is what that folder looked like when it was identified. ``served_as`` is the name that the
-    server knows the model by.
+    server knows the model by. What a started server prints is appended to the file ``log``.
     ``runner`` is "pooling" for heads, "generate" for text; with ``per_token``, a head's outputs are wanted of every
     token. ``concurrency`` requests are under way at a time, at most
     ``max_waiting`` more wait here.
@@ -30,6 +30,7 @@ class VllmSettings(Strict):
     python: str | None = None
     args: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    log: str | None = None
     dtype: str = "auto"
     concurrency: int = 64
     max_waiting: int = 4096

@@ -23,6 +23,7 @@ class OnVllm(Strict):
     vllm_python: str | None = Field(None, description="interpreter of the environment that vLLM is installed in")
     vllm_args: list[str] = Field([], description="more arguments of vLLM's server")
     vllm_env: dict[str, str] = Field({}, description="more of its environment, such as CUDA_VISIBLE_DEVICES")
+    vllm_log: str | None = Field(None, description="a file that what it prints is appended to")
     dtype: str = Field("auto", pattern=r"^(auto|float32|bfloat16|float16)$")
     concurrency: int = Field(64, ge=1, le=4096, description="requests under way at the server")
     max_waiting: int = Field(4096, ge=0, description="more requests that wait here for a turn")
@@ -31,7 +32,12 @@ class OnVllm(Strict):
 
     @model_validator(mode="after")
     def _started_or_found(self) -> Self:
-        started = {"vllm_python": self.vllm_python, "vllm_args": self.vllm_args, "vllm_env": self.vllm_env}
+        started = {
+            "vllm_python": self.vllm_python,
+            "vllm_args": self.vllm_args,
+            "vllm_env": self.vllm_env,
+            "vllm_log": self.vllm_log,
+        }
         if self.url is not None and (given := next((name for name, value in started.items() if value), None)):
             raise ValueError(f"`{given}` is for a server that is started here; with `url` there is none")
         if self.url is None:

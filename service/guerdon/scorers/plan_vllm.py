@@ -89,12 +89,23 @@ def vllm_settings(
         python=None if settings.url else _python(settings, base),
         args=tuple(settings.vllm_args),
         env=tuple(sorted(settings.vllm_env.items())),
+        log=None if settings.vllm_log is None else str(_log_file(settings.vllm_log, base)),
         dtype=settings.dtype,
         concurrency=settings.concurrency,
         max_waiting=settings.max_waiting,
         start_timeout_s=settings.start_timeout_s,
         hung_after_s=settings.hung_after_s,
     )
+
+
+def _log_file(file: str, base: Path) -> Path:
+    """Where a started server's output goes. Raises NotServable where nothing can be written there."""
+    path = base / Path(file).expanduser()
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise NotServable(f"vllm_log: {file}: {error.strerror or 'cannot be written'}") from error
+    return path
 
 
 def _key(settings: OnVllm, base: Path) -> str:
