@@ -138,9 +138,21 @@ def _plain(value: Any) -> Any:
         case Strength() if not value.ListFields():
             return None
         case Message():
-            return MessageToDict(value) if isinstance(value, ListValue) else answer_of(value)
+            return _report(MessageToDict(value)) if isinstance(value, ListValue) else answer_of(value)
         case Mapping():
             return {key: _plain(item) for key, item in value.items()}
         case Sequence():
             return [_plain(item) for item in value]
     raise TypeError(type(value))
+
+
+COUNTS = ("responses", "response", "votes", "valid", "kept", "prompt_tokens", "completion_tokens")
+"""What a report counts, where protobuf's JSON knows numbers only."""
+
+
+def _report(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {name: _report(item, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_report(item, key) for item in value]
+    return int(value) if key in COUNTS and isinstance(value, float) else value

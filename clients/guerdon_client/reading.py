@@ -53,6 +53,7 @@ def rerank_result(body: Json) -> RerankResult:
         errors=_problems(body.get("errors", ())),
         member_errors=_problems(body.get("member_errors", ())),
         usage=_usage(body),
+        more={"judges": body["judges"]} if "judges" in body else {},
         **_head(body),
     )
 

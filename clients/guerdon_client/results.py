@@ -136,6 +136,7 @@ class RerankResult(Sequence[Ranked]):
     usage: Usage
     errors: tuple[ResponseProblem, ...] = ()
     member_errors: tuple[ResponseProblem, ...] = ()
+    more: Json = field(default_factory=dict)
 
     @overload
     def __getitem__(self, index: int) -> Ranked: ...

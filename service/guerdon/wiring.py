@@ -71,7 +71,7 @@ def plan(config: Config, *, base: Path, cache: Path, calibrated: bool = True) ->
     Unless ``calibrated``, members are combined as they are, whatever their scales: to measure these.
     """
     scorers = {name: plan_scorer(name, s, base=base, cache=cache) for name, s in config.scorers.items()}
-    _check_needs(scorers)
+    scorers = _with_needs(scorers)
     engines, engine_of = _engines(scorers)
     models = _models(config, scorers, base, calibrated)
     _check_aliases(config.aliases, models)
@@ -83,8 +83,9 @@ def plan(config: Config, *, base: Path, cache: Path, calibrated: bool = True) ->
     return Plan(config, scorers, engines, engine_of, models, load_keys(config.keys, base), base, certificates)
 
 
-def _check_needs(scorers: Mapping[str, ScorerPlan]) -> None:
-    """Raises NotServable where a judge's meta reward model is none."""
+def _with_needs(scorers: Mapping[str, ScorerPlan]) -> dict[str, ScorerPlan]:
+    """Each scorer identified by the one that it needs, too. Raises NotServable where a meta reward model is none."""
+    found = dict(scorers)
     for name, scorer in scorers.items():
         if scorer.needs is None:
             continue
@@ -95,6 +96,8 @@ def _check_needs(scorers: Mapping[str, ScorerPlan]) -> None:
             raise NotServable(f"{where}: there is no scorer {scorer.needs}; {hint}")
         if isinstance(meta.settings, JudgeBase) or len(meta.heads) != 1:
             raise NotServable(f"{where}: {scorer.needs} is no reward model with one output")
+        found[name] = replace(scorer, identity=(*scorer.identity, *meta.identity))
+    return found
 
 
 def grpc_server_class() -> "type[GrpcServer]":
@@ -147,11 +150,13 @@ class Service:
         built = scorer.build(parts)
         if not scorer.cacheable:
             return built
-        told = scorer.identity
-        if scorer.needs is not None:
-            told = (*told, *self.plan.scorers[scorer.needs].identity)
         return Cached(
-            built, self._memory, identity(told), record=self.metrics.record, name=scorer.name, shared=self._shared
+            built,
+            self._memory,
+            identity(scorer.identity),
+            record=self.metrics.record,
+            name=scorer.name,
+            shared=self._shared,
         )
 
     async def start(self) -> None:

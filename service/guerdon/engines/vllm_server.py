@@ -270,10 +270,12 @@ class ChildServer(_Watched):
         except OSError as error:
             return "failed_to_load", f"{self._settings.python}: {error.strerror or error}"
         listening = asyncio.create_task(asyncio.to_thread(self._listen, process))
+        listening.add_done_callback(lambda _: self._suspected.set())  # it has ended, and need not be watched for that
         ending: Ending = "failed_to_load"
         try:
             trouble = await self._loaded(process)
             if trouble is None:
+                self._said.clear()  # what it said while it started is no reason to end
                 self._came_up()
                 ending, trouble = await self._watched(process)
             ended = process.poll() is not None
@@ -301,10 +303,22 @@ class ChildServer(_Watched):
         while True:
             await self._wait()
             trouble = await self._well()
+            if trouble is not None and "no answer" not in trouble and process.poll() is None:
+                trouble = await self._second_look()
             if process.poll() is not None:
                 return "died", f"the server ended with status {process.returncode}"
             if trouble is not None:
                 return ("hung" if "no answer" in trouble else "died"), trouble
+
+    async def _second_look(self) -> str | None:
+        """One bad moment is no reason to give up all that it works on; but nothing more is asked of it meanwhile."""
+        self._up.clear()
+        await asyncio.sleep(LOOKED_AFTER_S)
+        trouble = await self._well()
+        if trouble is None:
+            self._up.set()
+            self._tell()
+        return trouble
 
     def _listen(self, process: "subprocess.Popen[bytes]") -> None:
         """Keep what the server prints in its file, and its last words for ours."""
@@ -323,7 +337,8 @@ class ChildServer(_Watched):
 
     def _last_words(self) -> str:
         """What of its output tells most: the first exception by name, else the last line."""
-        named = [match[0] for line in self._said if (match := _EXCEPTION.search(line))]
+        grave = [line for line in self._said if " WARNING " not in line and " INFO " not in line]
+        named = [match[0] for line in grave if (match := _EXCEPTION.search(line))]
         return (named or list(self._said)[-1:] or ["it said nothing"])[0][:TOLD_CHARACTERS]
 
 
@@ -357,20 +372,17 @@ def environment(settings: VllmSettings) -> dict[str, str]:
 
 def _spawn(command: Sequence[str], more: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     """In a session of its own, and on a leash: it ends with all its children when it is told to, or when we die."""
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-I",
-            vllm_leash.__file__,
-            "env",
-            *(f"{name}={value}" for name, value in more.items()),
-            *command,
-        ],
+    process = subprocess.Popen(
+        [sys.executable, "-I", vllm_leash.__file__, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(dict(more)).encode() + b"\n")
+    process.stdin.flush()
+    return process
 
 
 async def _end(process: "subprocess.Popen[bytes]", *, hung: bool) -> None:

@@ -26,19 +26,39 @@ from guerdon.scorers.judges.tool import ToolJudge as Tools
 from guerdon.scorers.judges.tool import ToolSettings
 from guerdon.scorers.judges.verifier import Verifier, VerifierSettings
 from guerdon.scorers.plan_parts import existing, here
-from guerdon.scorers.plan_vllm import vllm_settings
+from guerdon.scorers.plan_vllm import at_url, vllm_settings
 from guerdon.scorers.scorer_plan import ScorerPlan
 
 S = TypeVar("S", bound=Strict)
 
 PROMPT_VERSION = "v1"
+BLANKS: dict[str, tuple[frozenset[str], tuple[frozenset[str], ...]]] = {
+    "grm": (frozenset({"conversation", "responses", "structured"}), (frozenset({"responses"}),)),
+    "principle": (
+        frozenset({"request", "principle", "prompt", "responses", "analysis"}),
+        (frozenset({"request", "responses"}),),
+    ),
+    "pairwise": (
+        frozenset({"principle", "question", "first", "second"}),
+        (frozenset({"first"}), frozenset({"second"})),
+    ),
+    "verifier": (
+        frozenset({"question", "response", "reference"}),
+        (frozenset({"response"}), frozenset({"reference"})),
+    ),
+    "tool": (
+        frozenset({"tools", "calls", "low", "high", "structured", "conversation", "response", "reference"}),
+        (frozenset({"response"}),),
+    ),
+}
+"""What a recipe's prompt may fill in, and of what it has to fill in one each. A rubric looks after its own."""
 
 
 def plan_judge(name: str, settings: JudgeBase, base: Path) -> ScorerPlan:
     """A judge's recipe, ready to be given its model. Raises NotServable."""
     recipe = _recipe(settings, base)
     checkpoint = None if settings.url else find_checkpoint(here(base, settings.model), revision=settings.revision)
-    weights = checkpoint.revision() if checkpoint else f"{settings.model}@{settings.revision or ''}"
+    weights = checkpoint.revision() if checkpoint else repr(at_url(settings))
     voting = Voting(
         votes=settings.votes,
         min_valid=settings.min_valid,
@@ -96,8 +116,11 @@ def _own(kind: type[S], settings: JudgeBase) -> S:
 
 
 def _prompt(settings: JudgeBase, base: Path) -> Prompt:
-    """The user's own, or the one that comes with the recipe."""
-    if settings.prompt is not None:
-        return Prompt.read(existing(base, "prompt", settings.prompt))
-    recipe: str = getattr(settings, "recipe")  # noqa: B009 - each of the classes has it, the base has not
-    return Prompt.shipped(f"{recipe}.{PROMPT_VERSION}")
+    """The user's own, or the one that comes with the recipe. Raises NotServable where it cannot be filled."""
+    recipe = settings.named
+    if settings.prompt is None:
+        return Prompt.shipped(f"{recipe}.{PROMPT_VERSION}")
+    prompt = Prompt.read(existing(base, "prompt", settings.prompt))
+    if recipe in BLANKS:
+        prompt.check(*BLANKS[recipe])
+    return prompt

@@ -17,6 +17,13 @@ from guerdon.scorers.scorer_plan import ScorerPlan
 from guerdon.scorers.settings import ProcessRewardModelSettings, VllmRewardModelSettings
 
 
+def at_url(settings: OnVllm) -> tuple[str, ...]:
+    """What stands for weights that are somewhere else: which model, and where unless the configuration tells them."""
+    place = settings.url or ""
+    told = (settings.revision,) if settings.revision else (place,)
+    return (settings.served_model or settings.model, settings.server, *told) if place else ()
+
+
 def vllm_reward_model(name: str, settings: VllmRewardModelSettings, base: Path, cache: Path) -> ScorerPlan:
     """Text becomes tokens here, whichever server computes with them."""
     checkpoint = find_checkpoint(here(base, settings.model), revision=settings.revision)
@@ -25,7 +32,7 @@ def vllm_reward_model(name: str, settings: VllmRewardModelSettings, base: Path, 
             "engine: vllm takes token ids, and this model needs segment ids beside them; use engine: torch"
         )
     tokenizer, told = tokenizer_of(settings, checkpoint, base, cache, append_eos=settings.append_eos)
-    labels = checkpoint.labels
+    labels, place = checkpoint.labels, at_url(settings)
     return ScorerPlan(
         name=name,
         settings=settings,
@@ -35,7 +42,7 @@ def vllm_reward_model(name: str, settings: VllmRewardModelSettings, base: Path, 
         heads=dict.fromkeys(labels, settings.calibration),
         only_head=label(settings.label, labels),
         uses=reads_conversations(tokenizer),
-        identity=("reward_model/vllm/1", checkpoint.revision(), settings.dtype, *settings.vllm_args, *told),
+        identity=("reward_model/vllm/1", checkpoint.revision(), settings.dtype, *settings.vllm_args, *place, *told),
         build=lambda parts: RewardModel(parts.engine, tokenizer, labels=labels),
     )
 
@@ -61,7 +68,15 @@ def process_reward_model(name: str, settings: ProcessRewardModelSettings, base: 
         heads={"score": settings.calibration},
         only_head=0,
         uses=ProcessRewardModel.uses,
-        identity=("process_reward_model/1", checkpoint.revision(), settings.dtype, *settings.vllm_args, *steps, *told),
+        identity=(
+            "process_reward_model/1",
+            checkpoint.revision(),
+            settings.dtype,
+            *settings.vllm_args,
+            *steps,
+            *told,
+            *at_url(settings),
+        ),
         build=lambda parts: ProcessRewardModel(
             parts.engine,
             tokenizer,

@@ -134,7 +134,7 @@ class Judge:
         outcomes = await self._meta.score([ballot.conversation() for ballot in valid], deadline)
         for ballot, outcome in zip(valid, outcomes, strict=True):
             if isinstance(outcome, ServiceError):
-                raise outcome
+                raise type(outcome)(f"{self._name}: its meta reward model: {outcome.message}")
             ballot.meta = outcome.values[0][0]
         best = sorted(valid, key=lambda ballot: -ballot.meta)[: self._voting.meta_keep]
         return [ballot for ballot in valid if any(ballot is one for one in best)]

@@ -1,16 +1,18 @@
 """A judge's prompt: a file that users can read, and replace by their own."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
 import jinja2
+import jinja2.meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from guerdon.domain.errors import Invalid, NotServable
 from guerdon.domain.samples import Message, Turns
+from guerdon.domain.strict import nearest
 
 _TURN = re.compile(r"^=== (system|user|assistant) ===\n", re.MULTILINE)
 
@@ -48,6 +50,18 @@ class Prompt:
             return cls(file.read_text(encoding="utf-8"), str(file))
         except (OSError, UnicodeDecodeError) as error:
             raise NotServable(f"prompt: {file} cannot be read: {error}") from error
+
+    def check(self, known: Collection[str], needed: Sequence[Collection[str]]) -> None:
+        """Raises NotServable where it has a blank that is not ``known``, or of one set that is ``needed`` none."""
+        inner = _TURN.split(self.source, maxsplit=1)[2]
+        found = jinja2.meta.find_undeclared_variables(ImmutableSandboxedEnvironment().parse(inner))
+        for name in sorted(found - set(known)):
+            near = nearest(name, known)
+            hint = f"did you mean `{near}`?" if near else f"known: {', '.join(sorted(known))}"
+            raise NotServable(f"{self.name}: unknown variable `{name}`; {hint}")
+        for names in needed:
+            if not found & set(names):
+                raise NotServable(f"{self.name}: the prompt never shows `{'` or `'.join(sorted(names))}`")
 
     def turns(self, values: Mapping[str, Any]) -> Turns:
         """The conversation, its blanks filled in. Raises Invalid where the template cannot be filled with these."""

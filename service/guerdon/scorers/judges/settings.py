@@ -1,8 +1,8 @@
 """How each recipe of a judge is configured."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from guerdon.aggregation import Calibration
 from guerdon.scorers.judges.common import Judging
@@ -14,6 +14,9 @@ from guerdon.scorers.judges.rubric import RubricSettings
 from guerdon.scorers.judges.tool import ToolSettings
 from guerdon.scorers.judges.verifier import VerifierSettings
 from guerdon.scorers.on_vllm import OnVllm
+
+WITH_META = ("grm", "principle", "rubric")
+"""Recipes whose vote is one answer of the model, with its reasons."""
 
 
 class JudgeBase(Judging, OnVllm):
@@ -34,12 +37,30 @@ class JudgeBase(Judging, OnVllm):
     )
     calibration: Calibration | None = None
 
+    @property
+    def named(self) -> str:
+        """The recipe's name."""
+        name: str = getattr(self, "recipe")  # noqa: B009 - each of the classes has it, the base has not
+        return name
+
+    @field_validator("guard", mode="before")
+    @classmethod
+    def _off(cls, given: Any) -> Any:
+        """In YAML, a bare ``off`` is false."""
+        if given is False or given == "off":
+            return {name: "off" for name in GuardSettings.model_fields}
+        if isinstance(given, dict):
+            return {name: "off" if value is False else value for name, value in given.items()}
+        return given
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.min_valid > self.votes:
             raise ValueError(f"`min_valid` is {self.min_valid}, of {self.votes} votes")
         if self.meta_keep is not None and (self.meta is None or self.meta_keep > self.votes):
             raise ValueError("`meta_keep` goes with `meta`, and is at most `votes`")
+        if self.meta is not None and self.named not in WITH_META:
+            raise ValueError(f"`meta` chooses among critiques: it goes with {', '.join(WITH_META)}")
         return self
 
     def judging(self) -> Judging:
