@@ -184,18 +184,22 @@ def test_a_leash_tells_how_its_command_ended(command, status):
     """As a shell would; the parent is still there."""
     leashed = [sys.executable, "-I", vllm_leash.__file__, "sh", "-c", command]
     with subprocess.Popen(leashed, stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
+        process.stdin.write(b"{}\n")
+        process.stdin.flush()
         assert process.wait(60) == status
         assert process.stderr.read() == b""
 
 
 def test_a_leash_lets_its_command_end_in_its_own_way(tmp_path):
-    """Told to end, the command has time to do so, and the leash waits for it."""
+    """Told to end, the command has time to do so, and the leash waits for it; its environment has what it was told."""
     done = tmp_path / "done"
-    patient = f"trap 'touch {done}; exit 0' TERM; echo ready; while true; do sleep 0.05; done"
+    patient = f"trap 'touch {done}; exit 0' TERM; echo $WORD; while true; do sleep 0.05; done"
     leashed = [sys.executable, "-I", vllm_leash.__file__, "sh", "-c", patient]
     with subprocess.Popen(
         leashed, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
+        process.stdin.write('{"WORD": "ready"}\n')
+        process.stdin.flush()
         assert process.stdout.readline() == "ready\n"
         os.killpg(process.pid, signal.SIGTERM)
         assert process.wait(60) == 0
