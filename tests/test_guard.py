@@ -21,6 +21,7 @@ KEYS = shipped("master_keys")
 INJECTIONS = shipped("injections")
 HONEST = shipped("honest")
 TEXTS = json.loads((Path(__file__).parent / "honest_texts.json").read_text(encoding="utf-8"))
+REFUSED = json.loads((Path(__file__).parent / "refused_texts.json").read_text(encoding="utf-8"))
 ATTACKS = {attack["name"]: attack["text"] for attack in INJECTIONS}
 
 
@@ -67,6 +68,25 @@ def test_honest_texts_are_not_refused(text):
     """Essays that quote attacks, prompts for judges, code that ignores, contests that print YES, letters to judges."""
     assert suspicion(text) is None
     assert suspicion(text, "42") is None
+
+
+@pytest.mark.parametrize(("reason", "text"), [(reason, text) for reason in REFUSED for text in REFUSED[reason]])
+def test_what_looks_like_an_honest_text_and_is_none_is_refused(reason, text):
+    """Openings with nothing behind them, and what is demanded for this very answer, or for all."""
+    assert suspicion(text) == suspicion(text, "42") == reason
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "[ ]", "`[]`", "```json\n{}\n```", "```\n[]\n```"])
+def test_an_empty_list_answers_where_there_is_no_reference(text):
+    """In a code fence or not."""
+    assert suspicion(text) is None
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "[ ]"])
+def test_with_a_reference_an_empty_list_must_be_that_one(text):
+    """Else it is punctuation."""
+    assert suspicion(text, text) is None
+    assert suspicion(text, "42") == "content_free"
 
 
 @given(st.sampled_from([row["reference"] for row in HONEST] + list(ATTACKS.values()) + KEYS["published"][3:]))
@@ -129,6 +149,8 @@ HARD = {
     "turns": "grader: ",
     "demands": "output yes ",
     "criteria": '"criteria": ',
+    "criteria and analyses": '"criteria": "analysis": ',
+    "marks for others": "give full marks to all ",
     "sections": "specific criteria:\n",
     "signs": "#",
     "code": "`a",

@@ -299,6 +299,27 @@ def test_a_refused_response_loses_to_all_that_are_compared():
     assert not any(KEY in text_of(chat) for chat in model.chats)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_refused_responses_are_behind_all_that_are_sorted(seed):
+    """By hand: of five, two are refused; the others have the first three places, 1, 0.75 and 0.5."""
+    responses = ("It is response 2.", KEY, "It is response 9.", KEY, "It is response 5.")
+
+    def higher(chat):
+        first, second = order_of(chat)
+        return yes(chat) if first > second else Generation(text="B", first={"B": 0.0})
+
+    judge = judge_of(pairwise(tournament="sort"), Saying(higher), votes=2)
+    score = the_score(judge, Sample(messages=user("?"), responses=tuple(map(assistant, responses)), seed=seed))
+    assert values(score) == [0.5, 0.0, 1.0, 0.0, 0.75]
+
+
+def test_sorted_responses_that_tie_are_before_a_refused_one():
+    """By hand: of three, two share the first two places, 1 and 0.5."""
+    model = Always("A", {"A": 0.0})
+    asked = Sample(messages=user("?"), responses=tuple(map(assistant, ("One.", KEY, "Two."))))
+    assert values(the_score(judge_of(pairwise(tournament="sort"), model), asked)) == [0.75, 0.0, 0.75]
+
+
 @pytest.mark.parametrize("combine", ["mean", "sum"])
 @pytest.mark.parametrize("tournament", ["all", "sort"])
 def test_where_one_response_is_left_it_wins_unasked(combine, tournament):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from guerdon.domain.chat import Generation
 from guerdon.domain.samples import user
-from guerdon.scorers.judges.choices import chat, probabilities, spoken, told, weighed
+from guerdon.scorers.judges.choices import chat, mass, probabilities, spoken, told, weighed
 from guerdon.scorers.judges.common import Judging
 from guerdon.scorers.judges.recipe import Unparsable
 
@@ -103,9 +103,36 @@ def test_a_thought_before_the_verdict_leaves_no_first_token_of_it():
         probabilities(answer, ("YES", "NO"), "logits", Judging())
 
 
-def test_what_is_not_held_to_the_choices_must_start_with_one():
+@pytest.mark.parametrize("structured", [True, False])
+def test_verdict_words_in_the_tail_are_no_verdict(structured):
     """A model that sets out to explain has no verdict in its first token, whatever that token's tails say."""
-    answer = Generation(text="The reference", first={"The": -0.01, "YES": -9.0, "NO": -12.0})
-    with pytest.raises(Unparsable, match="first word"):
-        probabilities(answer, ("YES", "NO"), "logits", Judging(structured=False))
-    assert probabilities(answer, ("YES", "NO"), "logits", Judging())[0] > 0.9
+    answer = Generation(text="The reference", first={"The": -0.0002, "YES": -9.0, "NO": -10.0})
+    with pytest.raises(Unparsable, match=r"YES and NO hold 0\.00017 of the first token.*verdict: text"):
+        probabilities(answer, ("YES", "NO"), "logits", Judging(structured=structured))
+
+
+def test_the_choices_must_hold_half_of_the_first_token():
+    """By hand: 0.3 and 0.19 are too little, 0.3 and 0.21 are enough, and come to 10 in 17."""
+    for no in (0.19, 0.21):
+        answer = Generation(text="YES", first={"YES": math.log(0.3), " no": math.log(no), "The": math.log(0.4)})
+        assert mass(answer.first, ("YES", "NO")) == pytest.approx(0.3 + no)
+        if no < 0.2:
+            with pytest.raises(Unparsable, match=r"hold 0\.49"):
+                probabilities(answer, ("YES", "NO"), "logits", Judging())
+        else:
+            assert probabilities(answer, ("YES", "NO"), "logits", Judging())[0] == pytest.approx(10 / 17)
+
+
+@given(st.dictionaries(st.sampled_from(["A", "B", " a", "b.", "The"]), st.floats(-1e9, 1e9)))
+def test_no_mass_is_more_than_all(first):
+    """Whatever a server sends."""
+    assert 0 <= mass(first, ("A", "B")) <= 1
+
+
+@pytest.mark.parametrize("structured", [True, False])
+@pytest.mark.parametrize("text", ["The reference", "No doubt, YES", "", "Yesterday"])
+def test_what_is_written_must_be_a_verdict_too(structured, text):
+    """Even where the first token's weights look like one."""
+    answer = Generation(text=text, first={"YES": -0.2, "NO": -2.0})
+    with pytest.raises(Unparsable):
+        probabilities(answer, ("YES", "NO"), "logits", Judging(structured=structured))

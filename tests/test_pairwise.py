@@ -74,7 +74,7 @@ async def test_a_round_robin_by_hand():
         (pytest.approx(0.4), pytest.approx(0.7), 0.5),
     )
     assert vote.scores == pytest.approx((0.7, 0.25, 0.55))
-    assert vote.more == {"comparisons": 3, "position_bias": pytest.approx((0.2 + 0.0 + 0.2) / 3)}
+    assert vote.more == {"comparisons": 3, "position_bias": pytest.approx((0.2 + 0.0 + 0.2) / 3), "mass": 1.0}
 
 
 async def test_written_verdicts_win_lose_or_tie():
@@ -178,6 +178,59 @@ async def test_ties_of_a_sorted_tournament_stay_as_the_seed_shuffled_them():
     engine = preferring(lambda first, second: 0.5)
     orders = {tuple((await pairwise("sort").vote(sample("x", "y"), s, engine)).more["order"]) for s in range(20)}
     assert orders == {(0, 1), (1, 0)}
+
+
+@pytest.mark.parametrize(("equal", "compared"), [(2, 0), (3, 0)])
+async def test_equal_responses_share_their_places_unasked(equal, compared):
+    """Among themselves they are halfway, and there is nothing to compare."""
+    vote = await pairwise("sort").vote(sample(*["same"] * equal), 1, preferring(by_number))
+    assert vote.scores == (0.5,) * equal
+    assert (vote.more["comparisons"], vote.more["position_bias"]) == (compared, 0.0)
+    assert sorted(vote.more["order"]) == list(range(equal))
+
+
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=20), seeds)
+@settings(max_examples=60)
+def test_equal_responses_get_the_mean_of_their_places(values, seed):
+    """By counting: for each response, how many are worse, and half of those that are equal, of all others."""
+    vote = asyncio.run(pairwise("sort").vote(sample(*map(str, values)), seed, preferring(by_number)))
+    others = len(values) - 1
+    for value, score in zip(values, vote.scores, strict=True):
+        worse, equal = sum(one < value for one in values), values.count(value) - 1
+        assert score == pytest.approx((worse + equal / 2) / others)
+
+
+def even_or_by_tens(first, second):
+    """Numbers with the same tens tie but for rounding, in either order."""
+    tens = int(first) // 10, int(second) // 10
+    return 0.9 if tens[0] > tens[1] else 0.1 if tens[0] < tens[1] else 0.5 + 1e-10
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_ties_share_their_places_but_for_rounding(seed):
+    """By hand: 31 and 32 are the best of five and share 1 and 0.75; 21, 22 and 23 share 0.5, 0.25 and 0."""
+    engine = preferring(even_or_by_tens)
+    vote = await pairwise("sort").vote(sample("21", "31", "22", "23", "32"), seed, engine)
+    assert vote.scores == pytest.approx((0.25, 0.875, 0.25, 0.25, 0.875))
+
+
+async def test_a_tie_in_the_last_digit_is_one():
+    """Two orders that add up to one and a rounding error."""
+    told = {("x", "y"): 0.7, ("y", "x"): 0.7 + 3e-10}
+    vote = await pairwise("sort").vote(sample("x", "y"), 1, preferring(lambda *pair: told[pair]))
+    assert vote.scores == (0.5, 0.5)
+
+
+async def test_the_least_mass_is_told():
+    """Of all comparisons, in both orders; where logits are read."""
+
+    def answer(chat):
+        share = 0.6 if shown(chat) == ("1", "2") else 0.8
+        return Generation(text="A", first={"A": math.log(share), "The": math.log(1 - share)})
+
+    vote = await pairwise().vote(sample("1", "2", "3"), 1, Saying(answer))
+    assert vote.more["mass"] == pytest.approx(0.6)
+    assert "mass" not in (await pairwise(verdict="text").vote(sample("1", "2"), 1, Always("A"))).more
 
 
 async def test_a_principle_takes_the_place_of_our_own_criterion():

@@ -32,7 +32,7 @@ async def test_the_score_is_the_probability_of_yes():
     """From the first token's logits, over YES and NO alone."""
     vote = await verifier().vote(sample(), 1, Always("YES", NINE_IN_TEN))
     assert vote.scores == pytest.approx((0.9,))
-    assert vote.more == {"verdict": "YES", "probability": vote.scores[0]}
+    assert vote.more == {"verdict": "YES", "probability": vote.scores[0], "mass": pytest.approx(1.0)}
 
 
 async def test_a_no_is_a_low_score():
@@ -62,7 +62,7 @@ async def test_what_the_model_thought_is_the_rationale():
     ("verdict", "said", "reason"),
     [
         ("logits", Generation(text="YES"), "verdict: text"),
-        ("logits", Generation(text="YES", first={"Sure": -0.1}), "none of the first token"),
+        ("logits", Generation(text="YES", first={"Sure": -0.1}), "hold 0 of the first token"),
         ("text", Generation(text="Perhaps"), "not one of YES, NO"),
         ("text", Generation(text="<think>Let me", finish="length"), "max_tokens"),
         ("text", Generation(text=""), "no verdict"),

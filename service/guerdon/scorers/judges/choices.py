@@ -14,6 +14,13 @@ from guerdon.scorers.judges.recipe import Unparsable
 Verdict = Literal["logits", "text"]
 """Whether a verdict is a probability, from the first token's logits, or the word that was written."""
 
+MIN_MASS = 0.5
+"""The least share of the first token's probability that the choices must hold for it to be a verdict.
+
+Where a server does not hold the model to the choices, it may be about to write something else; what the choices weigh
+in the tail then says nothing.
+"""
+
 _ALTERNATIVES = 20
 _WORD_TOKENS = 8
 _SHOWN = 40
@@ -23,9 +30,11 @@ _THINKING = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 _FENCE = re.compile(r"^\s*```[\w-]*\s")
 _AROUND = " \t\r\n*_`#>~\"'“”‘’«»„「」『』()[]{}$-•:"  # noqa: RUF001
 _WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")  # noqa: RUF001
-_ALTERNATIVE = re.compile(r"[*`\"']*\s*(?:/|\||\b(?:or|and)\b)\s*[*`\"']*([^\W_]+)", re.IGNORECASE)
-_SENTENCE = re.compile(r"[*`\"'’)\]]*[ \t]+[*]*([^\W_]+)")  # noqa: RUF001
-_VERBS = {"is", "wins", "because", "since"}
+_PART = re.compile(r"[^\W_]+")
+_CLOSING = "*_`\"'”’»」』)]}$"  # noqa: RUF001
+_PRAISE = re.compile(r"[ \t]+(?:is better|wins)\b")
+_TITLE = re.compile(r"[ \t]*:[*_ \t]*[^\W_]")
+_STOP = re.compile(r"[ \t]*(?:[.,;:!。、،…–—\n]|-+(?!\w)|```|$)")  # noqa: RUF001
 
 
 def chat(turns: Turns, choices: Sequence[str], verdict: Verdict, judging: Judging, seed: int) -> Chat:
@@ -51,15 +60,20 @@ def probabilities(answer: Generation, choices: Sequence[str], verdict: Verdict, 
         raise Unparsable("the engine gives no log-probabilities; with `verdict: text` the written word is the verdict")
     if answer.reasoning:
         raise Unparsable("the model thinks before its verdict, so its first token is none; use `verdict: text`")
-    if not judging.structured:
-        told(answer, choices)
+    held = mass(answer.first, choices)
     weights = weighed(answer.first, choices)
-    if weights is None:
+    if held < MIN_MASS or weights is None:
         raise Unparsable(
-            f"none of the first token's alternatives is one of {', '.join(choices)}; with `verdict: text` the written"
-            " word is the verdict"
+            f"{' and '.join(choices)} hold {held:.2g} of the first token's probability, and need {MIN_MASS:g} to be a"
+            " verdict; with `verdict: text` the written word is the verdict"
         )
+    spoken(answer.text, choices)
     return weights
+
+
+def mass(first: Mapping[str, float], choices: Sequence[str]) -> float:
+    """Which share of the first token's probability the choices hold; servers round, and it is never more than 1."""
+    return min(1.0, math.fsum(math.exp(min(log, 0.0)) for _, log in _counted(first, choices)))
 
 
 def weighed(first: Mapping[str, float], choices: Sequence[str]) -> tuple[float, ...] | None:
@@ -68,7 +82,7 @@ def weighed(first: Mapping[str, float], choices: Sequence[str]) -> tuple[float, 
     A token counts for the one choice that it begins, or that it is, with or without punctuation behind it; white space
     before it and case do not matter. A token that may become several choices counts for none. None where none counts.
     """
-    counted = [(place, log) for token, log in first.items() if (place := _choice_of(token, choices)) is not None]
+    counted = _counted(first, choices)
     highest = max((log for _, log in counted), default=-math.inf)
     if not math.isfinite(highest):
         return None
@@ -91,7 +105,9 @@ def told(answer: Generation, choices: Sequence[str]) -> int:
 def spoken(text: str, choices: Sequence[str]) -> int:
     """Which choice a free answer starts with, once thoughts, markup and quotation marks are gone. Raises Unparsable.
 
-    It must be a whole word. A choice of one letter stands alone, or before punctuation or "is": "A" is also an article.
+    It must be a whole word that ends a clause: a line, a sentence, or with punctuation; for a choice of one letter,
+    "is better" and "wins" may come first. No other choice may stand behind it as a word; a small "a" is none. "A is
+    worse", "A: wrong", "No doubt, YES" and "YES, NO" are no verdicts.
     """
     verdict = _without_thoughts(unicodedata.normalize("NFKC", text))
     said = _FENCE.sub("", verdict).lstrip(_AROUND)
@@ -101,7 +117,9 @@ def spoken(text: str, choices: Sequence[str]) -> int:
     place = _place(word[0], choices)
     if place is None:
         raise Unparsable(f"the first word is {_shown(word[0])}, not one of {', '.join(choices)}")
-    _no_other(said[word.end() :], choices, place)
+    rest = said[word.end() :]
+    _no_other(rest, choices, place)
+    _ends(rest, choices[place])
     return place
 
 
@@ -113,18 +131,31 @@ def _without_thoughts(text: str) -> str:
 
 
 def _no_other(rest: str, choices: Sequence[str], place: int) -> None:
-    """Raises Unparsable where the first word is one of several, or an article."""
-    other = _ALTERNATIVE.match(rest)
-    if other and _place(other[1], choices) not in (None, place):
-        raise Unparsable(f"several choices are named: {choices[place]} and {other[1]}")
-    following = _SENTENCE.match(rest)
-    if len(choices[place]) == 1 and following and following[1].casefold() not in _VERBS:
-        raise Unparsable(f"{choices[place]} is followed by {_shown(following[1])} and may be an article")
+    """Raises Unparsable where another choice is named behind the first; a small "a" is an article."""
+    for word in _PART.findall(rest):
+        if word != "a" and _place(word, choices) not in (None, place):
+            raise Unparsable(f"several choices are named: {choices[place]} and {word}")
+
+
+def _ends(rest: str, choice: str) -> None:
+    """Raises Unparsable where a sentence goes on that the choice only begins."""
+    behind, letter = rest.lstrip(_CLOSING), len(choice) == 1
+    praise = _PRAISE.match(behind) if letter else None
+    if praise:
+        behind = behind[praise.end() :].lstrip(_CLOSING)
+    described = letter and not praise and _TITLE.match(behind)
+    if described or not _STOP.match(behind):
+        raise Unparsable(f"{choice} is followed by {_shown(behind.strip())} and may not be meant as the verdict")
 
 
 def _place(word: str, choices: Sequence[str]) -> int | None:
     folded = [choice.casefold() for choice in choices]
     return folded.index(word.casefold()) if word.casefold() in folded else None
+
+
+def _counted(first: Mapping[str, float], choices: Sequence[str]) -> list[tuple[int, float]]:
+    """The tokens that count for a choice: which one, and their log-probabilities."""
+    return [(place, log) for token, log in first.items() if (place := _choice_of(token, choices)) is not None]
 
 
 def _choice_of(token: str, choices: Sequence[str]) -> int | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 _TOKEN = re.compile(r"[^\W_]+|[^\w\s]")
 _MARKUP = re.compile(r"\\(?:boxed|text|mathrm|mathbf)\b")
 _MARKUP_SIGNS = "`$|>~^"
+_NO_ITEMS = re.compile(r"(`{0,3})(?:(?<=```)\w+)?\s*(?:\[\s*\]|\{\s*\})\s*\1")
 _ARTICLES = {"a", "an", "the"}
 
 _OPENINGS = (
@@ -14,6 +15,9 @@ _OPENINGS = (
     *("final answer", "the final answer", "final solution", "detailed solution", "step by step solution"),
     *("the answer is", "the final answer is", "the solution is", "the solution is as follows", "as follows"),
     *("here is the solution", "here is my solution", "here is the answer", "here s the solution", "here s my solution"),
+    *("my final answer is", "my answer is", "the correct answer is", "the right answer is", "solution process"),
+    *("here s the answer", "this is the solution", "this is my solution", "this is the answer", "this is my answer"),
+    *("let me think", "let me think about it", "let me think about this", "✓", "✔", "∎"),
     *("here is a step by step solution", "step by step", "let's think", "let's break it down", "let's see"),
     *("解", "解答", "解析", "解法", "答案", "答", "思路", "思考过程", "解题过程", "首先", "答案是"),
     *("解説", "かいせつ", "かいとう", "答え", "回答", "こたえ", "答えは", "解き方", "考え方"),
@@ -31,7 +35,8 @@ _OPENINGS = (
 
 _TITLES = (
     *("answer", "answers", "analysis", "approach", "conclusion", "explanation", "output", "proof", "reasoning"),
-    *("response", "result", "step 1", "step one", "thinking", "thoughts", "thought", "work", "working"),
+    *("response", "result", "step 1", "step one", "thinking", "thoughts", "thought", "work", "working", "ans", "soln"),
+    *("therefore", "hence", "thus"),
 )
 """Words that answer some question themselves: an opening only where they stand as a title, with a colon or as one."""
 
@@ -49,6 +54,7 @@ _EMPTY = (
     r"|down|through|with|into|first|carefully|step|steps|in|detail|need|we|i|and|then|of|for)"
 )
 _PLANS = (
+    r"(?:therefore|hence|thus|finally) (?:the|my) (?:final |correct )?(?:answer|solution|result) is",
     rf"{_WHO} {_DOES}(?: {_EMPTY})*? {_OBJECT}(?: {_EMPTY}\b)*+",
     r"(?:让我们|我们来|我们|请)?(?:一步一步|一步步|逐步)(?:地|来)?(?:解决|解答|思考|分析|推理)(?:这个|这道|该|此)?(?:问题|题目|题)?",
     r"(?:ステップバイステップ|一歩ずつ|順番に|段階的に)(?:で)?(?:考え|解い)(?:てみ)?(?:ましょう|ていきましょう|ます)",
@@ -69,6 +75,11 @@ def content_free(response: str) -> bool:
     tokens = content(answer)
     pattern = _TITLED if _is_title(answer) else _UNTITLED
     return not tokens or pattern.fullmatch(" ".join(tokens)) is not None
+
+
+def empty_value(response: str) -> bool:
+    """Whether it is an empty list or object, as JSON or code writes them: "none" to some question."""
+    return _NO_ITEMS.fullmatch(response.strip()) is not None
 
 
 def same_answer(response: str, reference: str) -> bool:
@@ -115,7 +126,7 @@ def _is_title(response: str) -> bool:
     """Whether its end waits for something, or it looks like a heading."""
     text = readable(response).strip()
     bold = text.startswith(("**", "__")) and text.endswith(("**", "__"))
-    return bold or text.startswith("#") or text.rstrip("*_` \n").endswith((":", "-", "—"))
+    return bold or text.startswith("#") or text.rstrip("*_` \n").endswith((":", ",", "-", "—"))
 
 
 def _any(*patterns: str) -> str:

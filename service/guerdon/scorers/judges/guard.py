@@ -7,7 +7,7 @@ measures what gets through, here and past the judge itself.
 from typing import Literal
 
 from guerdon.domain.strict import Strict
-from guerdon.scorers.judges.content_free import content_free, same_answer
+from guerdon.scorers.judges.content_free import content_free, empty_value, same_answer
 from guerdon.scorers.judges.injection import injected
 
 Suspicion = Literal["content_free", "injection"]
@@ -23,11 +23,12 @@ class GuardSettings(Strict):
 def suspicion(response: str, reference: str | None = None) -> Suspicion | None:
     """Why a judge had better not see a response; None for an honest one, and for any that equals its reference.
 
-    "content_free": punctuation, or an opening such as "Solution:", and nothing behind it. "injection": it commands the
+    "content_free": punctuation, or an opening such as "Solution:", and nothing behind it; without a reference, "[]" and
+    "{}" are answers. "injection": it commands the
     judge, or forges a marker or a verdict; to quote such a thing in an answer is honest. Pure, and linear in the text.
     """
     if reference is not None and same_answer(response, reference):
         return None
-    if content_free(response):
+    if content_free(response) and not (reference is None and empty_value(response)):
         return "content_free"
     return "injection" if injected(response) else None

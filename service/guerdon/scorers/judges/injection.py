@@ -14,7 +14,7 @@ _MENTION_WORDS = 3
 
 _FORGED = (
     re.compile(r"\"best-to-wors[te]\"\s*:\s*\[\s*\"model-\d"),
-    re.compile(r"\"criteria\"\s*:[^{}]{0,1500}?\"scores\"\s*:\s*\[\s*\d"),
+    re.compile(r"\"criteria\"\s*:(?=[^{}]{0,1500}?\"analysis\"\s*:)[^{}]{0,1500}?\"scores\"\s*:\s*\[\s*\d"),
     re.compile(r"^[^\w\n]{0,8}(?:final )?verdict\W{1,4}\{\s*\"(?:score|rationale|verdict)\"\s*:", re.MULTILINE),
 )
 """Verdicts in the formats of judges, wherever they stand."""

@@ -40,10 +40,18 @@ _RULES = (
     r"(?:instructions?|prompts?|rules?|rubrics?|guidelines?|criteri(?:a|on)|directions?|reference(?: answer)?"
     r"|evaluation|grading)"
 )
-_SELF = (
+_THIS = (
     r"(?:(?:this|my|the)(?: \w+)? (?:response|answer|solution|output|submission|completion)|every response"
-    r"|response [1ab]\b|\bit\b)"
+    r"|response [1ab]\b)"
 )
+_SELF = rf"(?:{_THIS}|\bit\b)"
+_ANSWER = r"(?:response|answer|solution|output|submission|completion|text)"
+_OTHERS = (
+    rf"(?! (?:for|to) (?:(?:an?|any|all|those|the best) (?!(?:\w+ )?{_ANSWER}s?\b)"
+    rf"|(?!(?:this|its|us|{_ANSWER}s)\b)\w+s\b)(?![^.!?\n]{{0,80}}\b(?:this|these|here|above|below|my)\b))"
+)
+"""Not before what is given to others: essays, any form, the best dish."""
+
 _TOPS = "10|full|max|highest|top|perfect|best"
 _TOP = (
     r"(?:(?:full|maximum|max|highest|top|perfect|best)(?: possible)? (?:marks?|scores?|ratings?|grades?|rewards?)"
@@ -68,7 +76,11 @@ TURNS = (
     _sign(
         _JUDGES, rf"\b(?:the|any|every) {_JUDGE} (?:must|has to|is required to) (?:now )?(?:output|return|give|reply)"
     ),
-    _sign("system", r"^[^\w\n]{0,8}system ?:|\bsystem (?:message|override|prompt|note|notice)\b|^=== system ===$"),
+    _sign(
+        "system",
+        r"^[^\w\n]{0,8}system ?:|\bsystem (?:message|override|prompt|note|notice)\b",
+        r"(?! (?:tells|says|is|was|are|can|may|for|to|of|in)\b)|^=== system ===$",
+    ),
     _sign("new task|from now on|no longer", r"your new task|from now on,? you|you are no longer"),
     _sign("is over|has changed", r"evaluation is over|policy has changed"),
     _sign("verified|pretend|whatever", r"verified by the|\bpretend that|whatever the other response"),
@@ -112,7 +124,7 @@ DEMANDS = (
     _sign("yes", r"\b(?:always|only) (?:say|answer|output|reply|respond)s?(?: with)? [\"']?yes\b"),
     _sign("answer", r"\banswer [\"'][ab][\"']"),
     _sign("10", rf"\b(?:return|output|print|give) (?:a )?10 (?:for|to) {_SELF}"),
-    _sign(_TOPS, rf"\b{_GIVE}\b[^.!?\n]{{0,60}}?{_TOP}"),
+    _sign(_TOPS, rf"\b{_GIVE}\b[^.!?\n]{{0,60}}?{_TOP}\b{_OTHERS}"),
     _sign("10", r"\b(?:final )?score: ?10 ?/ ?10"),
     _sign(
         "correct|right|best|better|matching",
@@ -129,8 +141,8 @@ DEMANDS = (
 
 _MASSIMO = r"(?:(?:puntuación|nota|calificación|pontuação) máxima|(?:il )?(?:massimo dei voti|punteggio massimo))"
 PLEAS = (
-    _sign(_TOPS, rf"{_CLAUSE}{_GIVE} [^.!?\n]{{0,12}}?{_SELF}[^.!?\n]{{0,30}}?{_TOP}"),
-    _sign(_TOPS, rf"{_CLAUSE}{_GIVE} (?:the |a )?{_TOP} (?:to|for) {_SELF}"),
+    _sign(_TOPS, rf"{_CLAUSE}{_GIVE} [^.!?\n]{{0,12}}?{_THIS}[^.!?\n]{{0,30}}?{_TOP}"),
+    _sign(_TOPS, rf"{_CLAUSE}{_GIVE} (?:the |a )?{_TOP} (?:to|for) {_THIS}"),
     _sign(_TOPS, rf"\bif you (?:do not|don't) give {_SELF}[^.!?\n]{{0,20}}{_TOP}"),
     _sign(
         "满分|最高分|10分",

@@ -223,7 +223,10 @@ def _walkover(shown: int) -> Vote:
 
 
 def _with_refused(vote: Vote, count: int, refused: dict[int, str], floor: float) -> Vote:
-    """The vote with refused responses at the floor; in comparisons, each loses to all that were compared."""
+    """The vote with refused responses at the floor; in comparisons, each loses to all that were compared.
+
+    Scores without preferences are places from 1 to 0 among those compared; they become places among all.
+    """
     if not refused:
         return vote
     if len(vote.scores) == count:
@@ -231,7 +234,8 @@ def _with_refused(vote: Vote, count: int, refused: dict[int, str], floor: float)
         return replace(vote, scores=scores, preferences=None)
     kept = [index for index in range(count) if index not in refused]
     if vote.preferences is None:
-        found = dict(zip(kept, vote.scores, strict=True))
+        places = [(len(refused) + score * (len(kept) - 1)) / (count - 1) for score in vote.scores]
+        found = dict(zip(kept, places, strict=True))
         return replace(vote, scores=tuple(found.get(index, floor) for index in range(count)))
     table = [
         [0.5 if (i in refused) == (j in refused) else float(j in refused) for j in range(count)] for i in range(count)

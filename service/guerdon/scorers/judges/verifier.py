@@ -1,10 +1,12 @@
 """A judge that says whether a response arrives at the reference: YES or NO."""
 
+from typing import Any
+
 from guerdon.domain.chat import Generation
 from guerdon.domain.errors import Invalid
 from guerdon.domain.samples import Sample, Turns, plain_text
 from guerdon.domain.strict import Strict
-from guerdon.scorers.judges.choices import Verdict, chat, probabilities
+from guerdon.scorers.judges.choices import Verdict, chat, mass, probabilities
 from guerdon.scorers.judges.common import Judging
 from guerdon.scorers.judges.fencing import fenced
 from guerdon.scorers.judges.prompt import Prompt
@@ -36,13 +38,15 @@ class Verifier:
     @property
     def identity(self) -> tuple[str, ...]:
         """Everything that changes its verdicts."""
-        return ("verifier/1", self._prompt.source, self._verdict, self._judging.model_dump_json())
+        return ("verifier/2", self._prompt.source, self._verdict, self._judging.model_dump_json())
 
     async def vote(self, sample: Sample, seed: int, ask: Ask) -> Vote:
         """The verdict on the sample's one response. Raises Invalid without a reference, and as a recipe does."""
         answer = await ask(chat(self._question(sample), _CHOICES, self._verdict, self._judging, seed))
         yes, no = probabilities(answer, _CHOICES, self._verdict, self._judging)
-        more = {"verdict": "YES" if yes > no else "NO", "probability": yes}
+        more: dict[str, Any] = {"verdict": "YES" if yes > no else "NO", "probability": yes}
+        if self._verdict == "logits":
+            more["mass"] = mass(answer.first, _CHOICES)
         return Vote(scores=(yes,), rationale=self._rationale(answer), more=more)
 
     def _question(self, sample: Sample) -> Turns:
