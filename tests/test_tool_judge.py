@@ -256,7 +256,7 @@ def test_a_judge_tells_what_changes_its_verdicts():
     plugged = [judge(tools={"echo": {"plugin": "test_tool_judge:echo", "version": version}}) for version in ("1", "2")]
     code = judge(tools={"code": {"enabled": False}, "calculator": {}})
     identities = {recipe.identity for recipe in (plain, other, *plugged, code, judge(HELD))}
-    assert len(identities) == 6 and "calculator=calculator/1" in "\n".join(plain.identity)
+    assert len(identities) == 6 and "calculator=calculator/2" in "\n".join(plain.identity)
     assert [recipe.cacheable for recipe in (plain, other, *plugged, code)] == [True, True, False, False, True]
     assert (plain.floor, other.floor, plain.uses, plain.set_wise) == (1, 0, {"reference"}, False)
 

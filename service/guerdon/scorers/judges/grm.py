@@ -8,7 +8,7 @@ from guerdon.domain.samples import Sample
 from guerdon.domain.strict import Strict
 from guerdon.scorers.judges.asking import chat_of, shown_order, written
 from guerdon.scorers.judges.common import Judging
-from guerdon.scorers.judges.json_verdict import json_object, shown, verdict_of
+from guerdon.scorers.judges.json_verdict import Json, agreed, json_objects, shown, verdict_of
 from guerdon.scorers.judges.prompt import Prompt
 from guerdon.scorers.judges.recipe import Ask, Recipe, Unparsable, Vote
 
@@ -40,7 +40,7 @@ class Grm(Recipe):
     @property
     def identity(self) -> tuple[str, ...]:
         """Everything that changes its verdicts."""
-        return ("grm/1", self._prompt.source, self._settings.model_dump_json(), self._judging.model_dump_json())
+        return ("grm/2", self._prompt.source, self._settings.model_dump_json(), self._judging.model_dump_json())
 
     async def vote(self, sample: Sample, seed: int, ask: Ask) -> Vote:
         """A vote. Raises Unparsable, or ServiceError."""
@@ -76,20 +76,34 @@ def schema_of(count: int, chars: int) -> dict[str, Any]:
 
 
 def read_scores(text: str, count: int) -> tuple[float, ...]:
-    r"""The scores in an answer, in the order shown: of its JSON, or in its last ``\boxed{}``. Raises Unparsable."""
-    as_json = '"scores"' in text or ("{" in text and r"\boxed" not in text)
-    numbers = _listed(text) if as_json else _boxed(text)
+    r"""The scores in an answer, in the order shown: of its JSON, or in its last ``\boxed{}``. Raises Unparsable.
+
+    Models quote the form, and results of the responses, before: what could not be their scores is passed over.
+    """
+    if '"scores"' in text or ("{" in text and r"\boxed" not in text):
+        objects, around = json_objects(text)
+        candidates: list[str | Json] = [*_boxes(around), *objects]
+        return agreed(candidates, lambda one: _scores(one, count))
+    boxes = _boxes(text)
+    if not boxes:
+        raise Unparsable(r"the answer has no \boxed{} and no JSON object")
+    return agreed(boxes, lambda one: _scores(one, count))
+
+
+def _boxes(text: str) -> list[str]:
+    r"""What follows each ``\boxed``, up to the next."""
+    return text.split(r"\boxed")[1:]
+
+
+def _scores(candidate: str | Json, count: int) -> tuple[float, ...]:
+    numbers = _boxed(candidate) if isinstance(candidate, str) else _listed(candidate)
     if len(numbers) != count:
         raise Unparsable(f"{len(numbers)} scores for {count} responses")
     return tuple(_in_range(number, count) for number in numbers)
 
 
-def _boxed(text: str) -> list[float]:
-    """Only the last box counts: models quote the form, and answers of the responses, before."""
-    _, found, rest = text.rpartition(r"\boxed")
-    if not found:
-        raise Unparsable(r"the answer has no \boxed{} and no JSON object")
-    box = _BOX.match(rest)
+def _boxed(behind: str) -> list[float]:
+    box = _BOX.match(behind)
     if not box:
         raise Unparsable(r"the last \boxed{} of the answer is not closed, or holds more than numbers")
     parts = [part.strip() for part in _COMMA.split(box[1])]
@@ -99,8 +113,8 @@ def _boxed(text: str) -> list[float]:
     return [float(part) for part in parts]
 
 
-def _listed(text: str) -> list[float]:
-    scores = json_object(text).get("scores")
+def _listed(verdict: Json) -> list[float]:
+    scores = verdict.get("scores")
     if not isinstance(scores, list):
         raise Unparsable("the answer's JSON has no list `scores`")
     for score in scores:

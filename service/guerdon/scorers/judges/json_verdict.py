@@ -1,9 +1,10 @@
 """The verdict in what a model wrote: what it thought is passed over, and JSON is read as it stands or not at all."""
 
+import itertools
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import orjson
@@ -12,6 +13,10 @@ from guerdon.domain.chat import Generation
 from guerdon.scorers.judges.recipe import Unparsable
 
 T = TypeVar("T")
+C = TypeVar("C")
+Json = dict[str, Any]
+
+_MOST_CANDIDATES = 200
 
 _THOUGHT = r"(?:think|thinking|seed:think)"
 _THOUGHT_ENDS = re.compile(rf"</{_THOUGHT}>|◁/think▷|\[/THINK\]", re.IGNORECASE)
@@ -43,18 +48,37 @@ def without_thoughts(text: str) -> str:
     return answer
 
 
-def json_object(text: str, repaired: Callable[[str], str] | None = None) -> dict[str, Any]:
-    """The last JSON object of a text, never one that is part of a broken other. Raises Unparsable.
+def agreed(candidates: Sequence[C], read: Callable[[C], T], what_counts: Callable[[T], object] = lambda one: one) -> T:
+    """What ``read`` makes of the last candidate. Raises Unparsable.
 
-    Prose and code fences may surround it. Where nothing can be read, the text from the first brace to the last is
-    tried once more, ``repaired``.
+    An earlier one that is no verdict was an example or a quotation; one that is another verdict leaves open which of
+    them is meant.
     """
-    made = _last_object(text) if repaired is None else _last_repaired(text, repaired)
+    if len(candidates) > _MOST_CANDIDATES:
+        raise Unparsable(f"it holds {len(candidates)} objects or boxes, which may all be verdicts")
+    verdict = read(candidates[-1])
+    for candidate in candidates[:-1]:
+        try:
+            other = read(candidate)
+        except Unparsable:
+            continue
+        if what_counts(other) != what_counts(verdict):
+            raise Unparsable("it holds two verdicts that differ")
+    return verdict
+
+
+def json_objects(text: str, repaired: Callable[[str], str] | None = None) -> tuple[list[Json], str]:
+    """The JSON objects of a text, at least one and never a part of a broken other, and the text around them.
+
+    Prose and code fences may surround them. Where nothing can be read, the text from the first brace to the last is
+    tried once more, ``repaired``. Raises Unparsable.
+    """
+    found, around = _readable(text) if repaired is None else _readable_if_repaired(text, repaired)
     try:
-        orjson.dumps(made)
+        orjson.dumps(found[-1])
     except orjson.JSONEncodeError as error:  # what cannot be written again, can be told to nobody
         raise Unparsable("the answer's JSON is nested too deep, or has a number or letter beyond all bounds") from error
-    return made
+    return found, around
 
 
 def shown(what: object) -> str:
@@ -75,31 +99,42 @@ def _answer(generation: Generation) -> str:
     return answer
 
 
-def _last_repaired(text: str, repaired: Callable[[str], str]) -> dict[str, Any]:
+def _readable_if_repaired(text: str, repaired: Callable[[str], str]) -> tuple[list[Json], str]:
     try:
-        return _last_object(text)
+        return _readable(text)
     except _NoJson as problem:
         try:
-            return _last_object(repaired(text[text.find("{") : text.rfind("}") + 1]))
+            return _readable(repaired(text[text.find("{") : text.rfind("}") + 1]))
         except _NoJson:
             raise problem from None
 
 
-def _last_object(text: str) -> dict[str, Any]:
+def _readable(text: str) -> tuple[list[Json], str]:
+    """The objects of the whole text, or of what stands behind its fences: of the last one at least."""
     try:
-        return _objects(text)[-1]
+        return _objects(text)
     except _NoJson:
-        fences = list(_JSON_FENCE.finditer(text))
-        if not fences:
+        starts = [fence.end() for fence in _JSON_FENCE.finditer(text)]
+        if not starts:
             raise
-        return _objects(text[fences[-1].end() :])[-1]
+    found, around = _objects(text[starts[-1] :])
+    parts = [text[: starts[0]], *(text[start:end] for start, end in itertools.pairwise(starts))]
+    for part in reversed(parts):
+        try:
+            before, beside = _objects(part)
+        except _NoJson:
+            before, beside = [], part
+        found, around = before + found, beside + around
+    return found, around
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
-    """All objects that stand side by side; at least one."""
-    found: list[dict[str, Any]] = []
+def _objects(text: str) -> tuple[list[Json], str]:
+    """All objects that stand side by side, at least one; and what stands between."""
+    found: list[Json] = []
+    around, end = [], 0
     start = text.find("{")
     while start >= 0:
+        around.append(text[end:start])
         try:
             made, end = _DECODER.raw_decode(text, start)
         except (ValueError, RecursionError) as error:
@@ -108,7 +143,7 @@ def _objects(text: str) -> list[dict[str, Any]]:
         start = text.find("{", end)
     if not found:
         raise _NoJson("the answer holds no JSON object")
-    return found
+    return found, "".join([*around, text[end:]])
 
 
 def _short(error: Exception) -> str:

@@ -15,7 +15,7 @@ from guerdon.domain.strict import Strict
 from guerdon.scorers.judges.asking import chat_of, shown_order, written
 from guerdon.scorers.judges.common import Judging
 from guerdon.scorers.judges.fencing import fenced
-from guerdon.scorers.judges.json_verdict import json_object, shown, verdict_of
+from guerdon.scorers.judges.json_verdict import Json, agreed, json_objects, shown, verdict_of
 from guerdon.scorers.judges.prompt import Prompt
 from guerdon.scorers.judges.recipe import Ask, Recipe, Unparsable, Vote
 
@@ -57,7 +57,7 @@ class Principle(Recipe):
     @property
     def identity(self) -> tuple[str, ...]:
         """Everything that changes its verdicts."""
-        return ("principle/1", self._prompt.source, self._settings.model_dump_json(), self._judging.model_dump_json())
+        return ("principle/2", self._prompt.source, self._settings.model_dump_json(), self._judging.model_dump_json())
 
     async def vote(self, sample: Sample, seed: int, ask: Ask) -> Vote:
         """A vote. Raises Unparsable, Invalid where no principle is known, or another ServiceError."""
@@ -123,7 +123,11 @@ def _ranking_of(names: Sequence[str]) -> dict[str, Any]:
 
 def read_verdict(text: str, names: Sequence[str]) -> tuple[dict[str, int], list[str]]:
     """The scores by name, and the names from best to worst. Raises Unparsable."""
-    verdict = json_object(text, _repaired)
+    objects, _ = json_objects(text, _repaired)
+    return agreed(objects, lambda one: _verdict(one, names))
+
+
+def _verdict(verdict: Json, names: Sequence[str]) -> tuple[dict[str, int], list[str]]:
     if _MISSPELT in verdict and _RANKING in verdict:
         raise Unparsable("there are two rankings")
     scores, ranking = verdict.get("scores"), verdict.get(_RANKING, verdict.get(_MISSPELT))

@@ -64,7 +64,7 @@ class Rubric(Recipe):
     @property
     def identity(self) -> tuple[str, ...]:
         """Everything that changes its verdicts."""
-        return ("rubric/1", self._prompt.source, self._settings.model_dump_json(), self._judging.model_dump_json())
+        return ("rubric/2", self._prompt.source, self._settings.model_dump_json(), self._judging.model_dump_json())
 
     async def vote(self, sample: Sample, seed: int, ask: Ask) -> Vote:
         """A vote. Raises Unparsable, or ServiceError."""

@@ -8,14 +8,13 @@ from jsonschema.validators import Draft202012Validator, validator_for
 
 from guerdon.domain.errors import NotServable
 from guerdon.domain.strict import nearest
-from guerdon.scorers.judges.json_verdict import json_object, shown
+from guerdon.scorers.judges.json_verdict import Json, agreed, json_objects, shown
 from guerdon.scorers.judges.recipe import Unparsable
 
 _NUMERIC = {"number", "integer"}
 _NOT_FREE = {"enum", "const", "maxLength", "pattern", "format"}
 
 Range = tuple[float, float]
-Json = dict[str, Any]
 
 
 class Form:
@@ -31,7 +30,10 @@ class Form:
 
     def read(self, text: str) -> tuple[Json, float]:
         """The verdict in an answer, and its score. Raises Unparsable."""
-        verdict = json_object(text)
+        objects, _ = json_objects(text)
+        return agreed(objects, self._read, what_counts=lambda read: read[1])
+
+    def _read(self, verdict: Json) -> tuple[Json, float]:
         try:
             fault = next(self._validator.iter_errors(verdict), None)
         except RecursionError as error:

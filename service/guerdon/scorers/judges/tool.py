@@ -83,7 +83,7 @@ class ToolJudge(Recipe):
         """Everything that changes its verdicts, but for what a tool that is not repeatable answers."""
         tools = [f"{tool.name}={tool.version}: {tool.description}" for tool in self._tools.values()]
         own = self._settings.model_dump_json(include=set(ToolSettings.model_fields))
-        return ("tool/1", self._prompt.source, own, self._judging.model_dump_json(), *tools)
+        return ("tool/2", self._prompt.source, own, self._judging.model_dump_json(), *tools)
 
     @property
     def cacheable(self) -> bool:

@@ -14,7 +14,8 @@ from guerdon.scorers.judges.tools_plugin import load_plugin
 
 CALCULATOR = """\
 The value of one expression: numbers, + - * / // % **, parentheses, one comparison, and sqrt log exp sin cos tan abs \
-round min max factorial gcd pi e. Input: the expression alone, such as `(3 + 4) * 2 ** 5`."""
+round min max factorial gcd pi e. Exact, or marked `about`; round(2.5) is 3: halves go away from zero. Input: the \
+expression alone, such as `(3 + 4) * 2 ** 5`."""
 CALENDAR = """\
 Dates. Input: `weekday 2024-02-29` (which day it is), `add 2024-01-31 30` (the date so many days later; -30 for \
 earlier), or `between 2024-01-01 2024-12-31` (how many days from the first to the second)."""
@@ -70,8 +71,9 @@ def _tool(name: str, spec: ToolSpec) -> Tool:
         snippets = Snippets(spec.isolation)
         snippets.check()
         return Tool(name=name, description=CODE, version="code/1", use=snippets.run, repeatable=False)
-    function, description = (calculate, CALCULATOR) if name == "calculator" else (look_up, CALENDAR)
-    return Tool(name=name, description=description, version=f"{name}/1", use=_at_once(function), repeatable=True)
+    if name == "calculator":
+        return Tool(name=name, description=CALCULATOR, version="calculator/2", use=_at_once(calculate), repeatable=True)
+    return Tool(name=name, description=CALENDAR, version="calendar/1", use=_at_once(look_up), repeatable=True)
 
 
 def _plugin(name: str, spec: ToolSpec, path: str) -> Tool:
