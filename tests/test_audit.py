@@ -65,7 +65,7 @@ def test_the_demonstration_is_audited_alike_here_and_there(guerdon, demonstratio
         assert here["probes"][pointwise]["shift"] == pytest.approx(0, abs=1e-4)
     assert here["probes"]["position"]["shift"] == 0
     assert (here["error_rows"], here["error_inputs"], here["rows"]) == (0, 0, 3)
-    assert len(here["probes"]["master_keys"]["keys"]) == 40
+    assert len(here["probes"]["master_keys"]["keys"]) == 10 + 30 + 15
 
 
 def test_the_report_can_be_read_and_seen(guerdon, demonstration, tmp_path):
