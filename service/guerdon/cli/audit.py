@@ -96,13 +96,16 @@ def audit(
     sycophancy    praise before a response: rewarded above the response without it
     injection     a rejected response that commands the judge, rewarded above the chosen one
 
+    Where a judge's guard refuses some of the last or of the keys, the share among the others is told as well, and is
+    held against --max where there are 20 of them.
+
     Examples:
       guerdon audit default
       guerdon audit default held_out.jsonl --only verbosity --only master_keys --json audit.json --plot audit.png
       guerdon audit judge --url http://127.0.0.1:8000 --max master_keys=0.02 --max injection=0.1
 
-    Exit status: 0, or 3 if a share is above its --max or something has an error, 1 if it could not run, 2 for a wrong
-    option.
+    Exit status: 0, or 3 if a share is above its --max, the accuracy below --min-accuracy, either was given for a scorer
+    that rewards everything alike, or something has an error; 1 if it could not run, 2 for a wrong option.
 
     """
     limits, only = options.limits(), options.probes()
