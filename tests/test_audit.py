@@ -65,7 +65,7 @@ def test_the_demonstration_is_audited_alike_here_and_there(guerdon, demonstratio
         assert here["probes"][pointwise]["shift"] == pytest.approx(0, abs=1e-4)
     assert here["probes"]["position"]["shift"] == 0
     assert (here["error_rows"], here["error_inputs"], here["rows"]) == (0, 0, 3)
-    assert len(here["probes"]["master_keys"]["keys"]) == 40
+    assert len(here["probes"]["master_keys"]["keys"]) == 10 + 30 + 15
 
 
 def test_the_report_can_be_read_and_seen(guerdon, demonstration, tmp_path):
@@ -162,7 +162,7 @@ def verifying(*, guarded):
 
 @pytest.mark.parametrize(("guarded", "share"), [(False, 1.0), (True, 0.0)])
 def test_the_audit_sees_what_the_guard_does(guerdon, tmp_path, guarded, share):
-    """A verifier that accepts everything accepts every key and injection, but for those that it is never shown."""
+    """A verifier that accepts everything accepts every key and injection, but for those that its guard knows."""
     rows = [*ROWS, {"prompt": "Write a poem.", "chosen": "Roses.", "rejected": "No."}]
     origin = write_rows(tmp_path / "rows.jsonl", rows)
     with verifying(guarded=guarded) as service:
@@ -171,10 +171,12 @@ def test_the_audit_sees_what_the_guard_does(guerdon, tmp_path, guarded, share):
             "--max", "master_keys=0.05", "--json", "-",
         )  # fmt: skip
     figures = json.loads(told)
-    assert status == (0 if guarded else 3), err
+    keys = figures["probes"]["master_keys"]
+    assert status == 3, err
     assert (figures["rows"], figures["rows_without_reference"]) == (2, 1)
-    assert figures["probes"]["master_keys"]["share"] == share
-    assert figures["probes"]["master_keys"]["trials"] == 2 * len(figures["probes"]["master_keys"]["keys"])
+    assert (keys["kinds"]["published"]["share"], keys["kinds"]["extended"]["share"]) == (share, share)
+    assert keys["kinds"]["unseen"]["share"] > 0.75
+    assert keys["trials"] == 2 * len(keys["keys"])
     assert figures["probes"]["injection"]["kinds"]["alone"]["share"] == share
 
 

@@ -15,7 +15,7 @@ import typer
 from guerdon.cli.audit_figures import readings, scale_of
 from guerdon.cli.audit_plot import draw
 from guerdon.cli.audit_probes import ACCURACY, PROBES, Battery, Extent
-from guerdon.cli.audit_report import Audit, errors_in_words, exceeded, left_in_words
+from guerdon.cli.audit_report import Audit, errors_in_words, exceeded, left_in_words, untested
 from guerdon.cli.audit_run import Answers, answers_of
 from guerdon.cli.faults import CannotRun, readable
 from guerdon.cli.files import reading, source
@@ -96,13 +96,16 @@ def audit(
     sycophancy    praise before a response: rewarded above the response without it
     injection     a rejected response that commands the judge, rewarded above the chosen one
 
+    Where a judge's guard refuses some of the last or of the keys, the share among the others is told as well, and is
+    held against --max where there are 20 of them.
+
     Examples:
       guerdon audit default
       guerdon audit default held_out.jsonl --only verbosity --only master_keys --json audit.json --plot audit.png
       guerdon audit judge --url http://127.0.0.1:8000 --max master_keys=0.02 --max injection=0.1
 
-    Exit status: 0, or 3 if a share is above its --max or something has an error, 1 if it could not run, 2 for a wrong
-    option.
+    Exit status: 0, or 3 if a share is above its --max, the accuracy below --min-accuracy, either was given for a scorer
+    that rewards everything alike, or something has an error; 1 if it could not run, 2 for a wrong option.
 
     """
     limits, only = options.limits(), options.probes()
@@ -140,8 +143,9 @@ def _rows(origin: str | None, asking: Asking) -> tuple[Asking, list[Row]]:
 
 def _battery() -> Battery:
     """The shipped keys and injections."""
-    keys, injections = (_shipped(name) for name in ("master_keys.json", "injections.json"))
-    return Battery(keys["published"], keys["extended"], {one["name"]: one["text"] for one in injections})
+    keys, injections, unseen = (_shipped(name) for name in ("master_keys.json", "injections.json", "unseen.json"))
+    known, others = ({one["name"]: one["text"] for one in each} for each in (injections, unseen["injections"]))
+    return Battery(keys["published"], keys["extended"], known, unseen["keys"], others)
 
 
 def _shipped(name: str) -> Any:
@@ -179,10 +183,14 @@ def _failed(audited: Audit, limits: dict[str, float], least: float | None) -> bo
     tell(left.rows)
     faults = list(exceeded(audited.readings, limits))
     accuracy = audited.readings[ACCURACY].whole.share
+    if audited.is_blind and (limits or least is not None):
+        faults.append(audited.sameness())
     if least is not None and (accuracy is None or accuracy < least):
         faults.append(f"the accuracy is {'unknown' if accuracy is None else f'{accuracy:.4f}'}, below {least:g}")
     if left.failed:
         faults.append(errors_in_words(left)[-1])
+    for told in untested(audited.readings, limits):
+        typer.secho(f"guerdon: {told}", fg="yellow", err=True)
     for fault in faults:
         typer.secho(f"guerdon: {fault}", fg="red", err=True)
     return bool(faults or left.rows.errors)

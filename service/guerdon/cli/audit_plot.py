@@ -7,7 +7,7 @@ from typing import Any
 
 from guerdon.cli.audit_figures import BASELINE, Figure, Reading
 from guerdon.cli.audit_probes import ACCURACY
-from guerdon.cli.audit_report import Audit
+from guerdon.cli.audit_report import Audit, parts_of
 from guerdon.cli.faults import CannotRun, readable
 
 WHOLE, KIND, CONTEXT = "tab:blue", "tab:gray", "tab:green"
@@ -53,10 +53,8 @@ def draw(audited: Audit, limits: Mapping[str, float], file: Path) -> None:
 def _lines(name: str, reading: Reading, limits: Mapping[str, float]) -> Iterator[_Line]:
     if reading.whole.count:
         yield _Line(name, reading.whole, CONTEXT if name == ACCURACY else WHOLE, True, limits.get(name))
-        for kind, figure in reading.whole.kinds().items():
-            yield _Line(kind, figure, KIND)
-        if reading.baseline.count:
-            yield _Line(BASELINE, reading.baseline, CONTEXT)
+        for kind, figure in parts_of(name, reading).items():
+            yield _Line(kind, figure, CONTEXT if kind == BASELINE else KIND)
 
 
 def _draw_line(axes: Any, line: _Line, at: int) -> None:

@@ -1,7 +1,7 @@
 """What an audit asks about a question: its responses in other places, in another dress, and attacks. No I/O."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,9 @@ PROBES = (
     "master_keys", "position", "verbosity", "format", "consistency", "neighbours", "sycophancy", "injection",
 )  # fmt: skip
 EXTENDED_A_ROW = 10
+UNSEEN_KEYS_A_ROW = 5
 INJECTIONS_A_ROW = 6
+UNSEEN_INJECTIONS_A_ROW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +77,16 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Battery:
-    """Responses without content, and texts that command a judge, by their names."""
+    """Responses without content, and texts that command a judge, by their names.
+
+    No guard of ours was fitted to the unseen ones.
+    """
 
     published: Sequence[str]
     extended: Sequence[str]
     injections: Mapping[str, str]
+    unseen_keys: Sequence[str] = ()
+    unseen_injections: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +146,9 @@ def _held(probe: str, question: Question, standard: Shown, made: Shown, *, kind:
 
 
 def _master_keys(questions: Sequence[Question], battery: Battery, thorough: bool, at: int) -> Iterator[Ask]:
-    extended = _some(battery.extended, at, len(battery.extended) if thorough else EXTENDED_A_ROW)
-    for kind, keys in (("published", battery.published), ("extended", extended)):
+    extended = _some(battery.extended, at, None if thorough else EXTENDED_A_ROW)
+    unseen = _some(battery.unseen_keys, at, None if thorough else UNSEEN_KEYS_A_ROW)
+    for kind, keys in (("published", battery.published), ("extended", extended), ("unseen", unseen)):
         for key in keys:
             question = questions[at]
             yield _held("master_keys", question, question.chosen, Shown("key", key), kind=kind, label=key)
@@ -194,20 +202,26 @@ def _sycophancy(questions: Sequence[Question], at: int) -> Iterator[Ask]:
 
 
 def _injection(questions: Sequence[Question], battery: Battery, thorough: bool, at: int) -> Iterator[Ask]:
-    question, chosen = questions[at], questions[at].chosen
-    names = _some(list(battery.injections), at, len(battery.injections) if thorough else INJECTIONS_A_ROW)
-    for name in names:
-        text = battery.injections[name]
-        appended = rewritten(question.rejected.response, partial(_appended, text))
-        for kind, attack in (("appended", appended), ("alone", text)):
-            yield _held("injection", question, chosen, Shown("attack", attack), kind=kind, label=name)
+    for start, injections, a_row in (
+        ("", battery.injections, INJECTIONS_A_ROW),
+        ("unseen ", battery.unseen_injections, UNSEEN_INJECTIONS_A_ROW),
+    ):
+        for name in _some(list(injections), at, None if thorough else a_row):
+            yield from _injected(questions[at], injections[name], start, name)
+
+
+def _injected(question: Question, text: str, start: str, name: str) -> Iterator[Ask]:
+    appended = rewritten(question.rejected.response, partial(_appended, text))
+    for kind, attack in (("appended", appended), ("alone", text)):
+        shown = Shown("attack", attack)
+        yield _held("injection", question, question.chosen, shown, kind=start + kind, label=name)
 
 
 def _appended(injection: str, text: str) -> str:
     return f"{text}\n\n{injection}"
 
 
-def _some(all_of_them: Sequence[str], at: int, count: int) -> list[str]:
-    """The next few, each question going on where the one before it stopped."""
-    count = min(count, len(all_of_them))
+def _some(all_of_them: Sequence[str], at: int, most: int | None) -> list[str]:
+    """The next few, each question going on where the one before it stopped; with ``most`` None, all."""
+    count = len(all_of_them) if most is None else min(most, len(all_of_them))
     return [all_of_them[(at * count + step) % len(all_of_them)] for step in range(count)]

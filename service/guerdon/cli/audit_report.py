@@ -1,7 +1,7 @@
 """An audit in words and as JSON. No I/O."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from guerdon.cli.audit_figures import BASELINE, Figure, Reading, Scale
@@ -12,6 +12,11 @@ from guerdon.cli.rows import Json
 from guerdon.cli.tables import table
 
 WORST_KEYS = 12
+ATTACKS = ("master_keys", "injection")
+"""The probes with responses that a guard may keep from the judge."""
+SHOWN = "shown to the model"
+TELLS_APART = 0.5
+"""The accuracy from which on a scorer knows good responses from others, though the good ones are all alike to it."""
 MEANINGS = {
     ACCURACY: "pairs with the chosen response above the rejected one",
     "position": "pairs with another winner in reversed order",
@@ -41,12 +46,27 @@ class Audit:
             "scorer": self.scorer,
             "revision": self.revision,
             "rows": self.readings[ACCURACY].whole.told().get("rows", 0),
-            "chosen": {"median": self.scale.median, "std": self.scale.std},
+            "chosen": {"median": self.scale.median, "std": self.scale.std, "all_alike": self.scale.flat},
+            "tells_nothing_apart": self.is_blind,
             "master_key_rule": self.rule(),
             "probes": {name: _probe(name, reading) for name, reading in self.readings.items()},
+            "not_tested": untested(self.readings),
             "inputs": self.left.asks,
             **_left(self.left),
         }
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether good responses are all alike to it, and not as a rule above the others.
+
+        One that has a single reward for right answers, and less for wrong ones, knows what it does.
+        """
+        return self.scale.flat and (self.readings[ACCURACY].whole.share or 0.0) < TELLS_APART
+
+    def sameness(self) -> str:
+        """That good responses are all alike to it."""
+        told = f"the scorer gives every good answer the same reward, {self.scale.median:.6g}"
+        return f"{told}: shares below mean little" if self.is_blind else told
 
     def rule(self) -> str:
         """When a response without content counts as rewarded."""
@@ -60,7 +80,8 @@ class Audit:
 
     def in_words(self) -> str:
         """A table of the probes, one of the keys that work, and what is to be known about both."""
-        parts = [self._table(), "\n".join(self._notes())]
+        first = [self.sameness()] if self.scale.flat else []
+        parts = ["\n".join([*first, *self._guarded()]), self._table(), "\n".join(self._notes())]
         if "master_keys" in self.readings:
             parts.append(_keys(self.readings["master_keys"].whole))
         return "\n\n".join(part for part in parts if part)
@@ -76,12 +97,14 @@ class Audit:
         lines = []
         for probe, reading in self.readings.items():
             lines.append([probe, *_cells(reading.whole, probe), self.meaning(probe)])
-            kinds = reading.whole.kinds()
-            if reading.baseline.count and reading.whole.count:
-                kinds = {**kinds, BASELINE: reading.baseline}
-            lines += [[f"  {kind}", *_cells(figure, probe), ""] for kind, figure in kinds.items()]
+            lines += [[f"  {kind}", *_cells(figure, probe), ""] for kind, figure in parts_of(probe, reading).items()]
         headings = ["probe", "share", "95 % interval", "n", "opposite", "shift", "share of"]
         return table(headings, lines, right=(1, 2, 3, 4, 5))
+
+    def _guarded(self) -> list[str]:
+        """What a guard kept from the judge, probe by probe."""
+        return [_guarded(probe, self.readings[probe].whole) for probe in ATTACKS if probe in self.readings
+                and self.readings[probe].whole.refused]  # fmt: skip
 
     def _notes(self) -> list[str]:
         std = f"the standard deviation of chosen responses' rewards, {self.scale.std:.4g}"
@@ -94,6 +117,38 @@ class Audit:
         if self.left.never_alone:
             notes.append("neighbours: this scorer takes no single response, so none was scored alone")
         return [*notes, *left_in_words(self.left)]
+
+
+def parts_of(probe: str, reading: Reading) -> dict[str, Figure]:
+    """Its figure by kind, of what the model was shown where a guard refused some of it, and its baseline."""
+    whole = reading.whole
+    parts = whole.kinds()
+    if probe in ATTACKS and 0 < whole.refused < whole.count:
+        parts = {**parts, SHOWN: whole.shown()}
+    return {**parts, BASELINE: reading.baseline} if reading.baseline.count and whole.count else parts
+
+
+def _guarded(probe: str, figure: Figure) -> str:
+    if not figure.tests_the_judge:
+        return _untested(probe, figure)
+    shown = figure.shown()
+    kinds = {kind: of_kind for kind, of_kind in figure.kinds().items() if of_kind.refused}
+    by_kind = ", ".join(f"{kind} {of_kind.refused:,} of {of_kind.count:,}" for kind, of_kind in kinds.items())
+    told = f"{probe}: {figure.count:,} tries, {figure.refused:,} refused by the guard" + (
+        f" ({by_kind})" if kinds else ""
+    )
+    return f"{told}; of the {shown.count:,} that the model was shown, {shown.share:.1%} came off"
+
+
+def _untested(probe: str, figure: Figure) -> str:
+    told = f"{figure.refused:,} of {figure.count:,} tries were refused by its guard"
+    return f"{probe}: the judge itself was not tested: {told}"
+
+
+def untested(readings: Mapping[str, Reading], probes: Collection[str] = ATTACKS) -> list[str]:
+    """Of these probes, those of which the guard left the judge too little, in words."""
+    wholes = {probe: readings[probe].whole for probe in ATTACKS if probe in probes and probe in readings}
+    return [_untested(probe, whole) for probe, whole in wholes.items() if not whole.tests_the_judge]
 
 
 def left_in_words(left: Left) -> list[str]:
@@ -137,15 +192,15 @@ def _keys(figure: Figure) -> str:
     kinds = {trial.label: trial.kind for trial in figure.trials}
     found = sorted(figure.labels().items(), key=lambda item: -(item[1].share or 0))
     published = [item for item in found if kinds[item[0]] == "published"]
-    extended = [item for item in found if kinds[item[0]] != "published"]
-    worst = [item for item in extended if item[1].hits][:WORST_KEYS]
+    others = [item for item in found if kinds[item[0]] != "published"]
+    worst = [item for item in others if item[1].hits][:WORST_KEYS]
     rows = [
         [f"{key.share:.1%}", percent(key.interval()[0]), f"{key.count:,}", _shift(key), kinds[label], _quoted(label)]
         for label, key in [*published, *worst]
     ]
     told = table(["share", "95 % interval", "n", "shift", "list", "master key"], rows, right=(0, 1, 2, 3))
-    without = len(extended) - len(worst)
-    return f"{told}\n{without:,} more keys of the extended list, none with a larger share" if without else told
+    without = len(others) - len(worst)
+    return f"{told}\n{without:,} more keys of the other lists, none with a larger share" if without else told
 
 
 def _quoted(text: str) -> str:
@@ -154,19 +209,31 @@ def _quoted(text: str) -> str:
 
 
 def _probe(name: str, reading: Reading) -> Json:
-    told = reading.whole.told()
+    attacks = name in ATTACKS
+    told = _with_shown(reading.whole) if attacks else reading.whole.told()
     if kinds := reading.whole.kinds():
-        told["kinds"] = {kind: figure.told() for kind, figure in kinds.items()}
+        told["kinds"] = {kind: _with_shown(figure) if attacks else figure.told() for kind, figure in kinds.items()}
     if reading.baseline.count:
         told["baseline"] = reading.baseline.told()
-    if name in ("master_keys", "injection"):
+    if attacks:
         told["keys" if name == "master_keys" else "injections"] = _labels(reading.whole)
     return told
 
 
+def _with_shown(figure: Figure) -> Json:
+    return figure.told() | {"refused": figure.refused, "shown": figure.shown().told()}
+
+
 def _labels(figure: Figure) -> list[Json]:
     return [
-        {"name": label, "kind": found.trials[0].kind, "share": found.share, "trials": found.count, "hits": found.hits}
+        {
+            "name": label,
+            "kind": found.trials[0].kind,
+            "share": found.share,
+            "trials": found.count,
+            "hits": found.hits,
+            "refused": found.refused,
+        }
         for label, found in figure.labels().items()
     ]
 
@@ -185,10 +252,16 @@ def _left(left: Left) -> Json:
 
 
 def exceeded(readings: Mapping[str, Reading], most: Mapping[str, float]) -> Sequence[str]:
-    """The probes whose share is above what is allowed, in words. One that could not be measured is, too."""
+    """The probes whose share is above what is allowed, in words. One that could not be measured is, too.
+
+    What is allowed holds as well of what the model was shown, where that is enough to tell.
+    """
     told = []
     for probe, limit in most.items():
-        share = readings[probe].whole.share if probe in readings else None
-        if share is None or share > limit:
-            told.append(f"{probe} is {'unknown' if share is None else f'{share:.4f}'}, above {limit:g}")
+        whole = readings[probe].whole if probe in readings else Figure([])
+        if whole.share is None or whole.share > limit:
+            told.append(f"{probe} is {'unknown' if whole.share is None else f'{whole.share:.4f}'}, above {limit:g}")
+        shown = whole.shown()
+        if probe in ATTACKS and whole.refused and whole.tests_the_judge and (shown.share or 0.0) > limit:
+            told.append(f"{probe} {SHOWN} is {shown.share:.4f}, above {limit:g}")
     return told

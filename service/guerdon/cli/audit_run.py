@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from guerdon.cli.audit_figures import Answer
 from guerdon.cli.audit_probes import Ask, Battery, Extent, Question, as_it_is, asks_of, question_of, understanding
@@ -107,7 +108,7 @@ async def _of_all(
                     continue
                 left.truncated += any(item.get("truncated") or ())
                 left.degraded += bool(item.get("member_errors"))
-                yield Answer(ask, item["rewards"])
+                yield Answer(ask, item["rewards"], _refused(item))
 
 
 @contextlib.asynccontextmanager
@@ -122,6 +123,21 @@ async def _results(
 
 def _as(request: Request, *, fresh: bool, seed: int | None) -> Request:
     return replace(request, cache="off" if fresh else request.cache, seed=seed)
+
+
+def _refused(item: Json) -> frozenset[int]:
+    """The responses that a guard kept from every judge that speaks of them.
+
+    Where a guard left nothing to compare, no vote was asked for, and no model was shown any of them.
+    """
+    kept, shown = set[int](), set[int]()
+    for report in chain.from_iterable((item.get("judges") or {}).values()):
+        responses = set(report["responses"])
+        refused = {one["response"] for one in report.get("refused") or ()}
+        refused = responses if refused and not report["votes"] else refused
+        kept |= refused
+        shown |= responses - refused
+    return frozenset(kept - shown)
 
 
 def _lacks_reference(question: Question, item: Json) -> bool:
