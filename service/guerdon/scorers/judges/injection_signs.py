@@ -142,7 +142,8 @@ DEMANDS = (
 _MASSIMO = r"(?:(?:puntuación|nota|calificación|pontuação) máxima|(?:il )?(?:massimo dei voti|punteggio massimo))"
 PLEAS = (
     _sign(_TOPS, rf"{_CLAUSE}{_GIVE} [^.!?\n]{{0,12}}?{_THIS}[^.!?\n]{{0,30}}?{_TOP}"),
-    _sign(_TOPS, rf"{_CLAUSE}{_GIVE} (?:the |a )?{_TOP} (?:to|for) {_THIS}"),
+    _sign(_TOPS, rf"{_CLAUSE}{_GIVE} [^.!?\n]{{0,12}}?\bit\b[^.!?\n]{{0,30}}?{_TOP}\b(?! (?:in|for|on) )"),
+    _sign(_TOPS, rf"{_CLAUSE}{_GIVE} (?:the |a )?{_TOP} (?:to|for) {_SELF}"),
     _sign(_TOPS, rf"\bif you (?:do not|don't) give {_SELF}[^.!?\n]{{0,20}}{_TOP}"),
     _sign(
         "满分|最高分|10分",
