@@ -8,9 +8,10 @@ from statistics import fmean
 from typing import Any, Literal, TypeVar
 
 from guerdon.domain.errors import Invalid
-from guerdon.domain.samples import Sample, plain_text
+from guerdon.domain.samples import Sample
 from guerdon.domain.strict import Strict
 from guerdon.preferences import win_rates
+from guerdon.scorers.judges.asking import written
 from guerdon.scorers.judges.choices import Verdict, chat, probabilities
 from guerdon.scorers.judges.common import Judging
 from guerdon.scorers.judges.fencing import fenced
@@ -67,11 +68,11 @@ class Pairwise:
 
     async def prefers_first(self, sample: Sample, first: int, second: int, seed: int, ask: Ask) -> float:
         """The probability that the response shown as A is the better one, in this one order."""
-        texts = [fenced(plain_text(sample.responses[place])) for place in (first, second)]
+        texts = [written(sample.responses[place]) for place in (first, second)]
         turns = self._prompt.turns(
             {
                 "principle": fenced((sample.principle or "").strip()),
-                "question": fenced(plain_text(sample.messages)),
+                "question": written(sample.messages),
                 "first": texts[0],
                 "second": texts[1],
             }
