@@ -141,6 +141,14 @@ NUMBER = {"type": "number"}
         ({"output": form(score={"type": ["string", "null"]})}, "is no number in the schema"),
         ({"output": form(verdict=form(score=NUMBER)), "score": "verdict.scor"}, "did you mean `score`?"),
         ({"output": form(verdict=form(score=NUMBER)), "score": "verdict"}, "no number in the schema, but object"),
+        (
+            {"output": form(score={"type": "integer", "minimum": 0, "maximum": 5})},
+            "range: it is [1, 5], but `minimum` of `score` in the schema is 0",
+        ),
+        (
+            {"output": form(v=form(score={"type": "number", "maximum": 10})), "score": "v.score", "range": (0, 5)},
+            "range: it is [0, 5], but `maximum` of `v.score` in the schema is 10",
+        ),
     ],
 )
 def test_a_rubric_s_schema_that_can_give_no_score_is_refused_at_the_start(given, problem):
@@ -148,6 +156,12 @@ def test_a_rubric_s_schema_that_can_give_no_score_is_refused_at_the_start(given,
     with pytest.raises(NotServable) as raised:
         rubric(RubricSettings(**given))
     assert problem in str(raised.value)
+
+
+@pytest.mark.parametrize("bounds", [{"minimum": 0, "maximum": 10.0}, {"minimum": 0}, {}])
+def test_a_rubric_s_schema_and_range_may_say_the_same(bounds):
+    """Or the schema leaves it to the range."""
+    rubric(RubricSettings(output=form(score={"type": "number", **bounds}), range=(0, 10)))
 
 
 @pytest.mark.parametrize(

@@ -301,3 +301,10 @@ def test_settings_that_make_no_sense_are_refused(settings, said):
     """With what to change."""
     with pytest.raises(ValidationError, match=said):
         ToolSettings(**settings)
+
+
+@pytest.mark.parametrize("tools", [["calculator"], "calculator", {"calculator": None}, None])
+def test_tools_that_are_no_map_are_refused_with_an_example(tools):
+    """In the words of a configuration, not of a programming language."""
+    with pytest.raises(ValidationError, match=r"a map .* is needed, such as \{calculator: \{\}\}"):
+        ToolSettings(tools=tools)

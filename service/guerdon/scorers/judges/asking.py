@@ -1,11 +1,12 @@
 """What recipes share in how they ask."""
 
+from dataclasses import replace
 from random import Random
 
 from guerdon.domain.chat import Chat
 from guerdon.domain.samples import Turns, plain_text
 from guerdon.scorers.judges.common import Judging
-from guerdon.scorers.judges.fencing import fenced
+from guerdon.scorers.judges.fencing import fenced, fenced_turn
 
 _SEEDS = 2**31
 
@@ -19,7 +20,10 @@ def shown_order(count: int, seed: int) -> list[int]:
 
 
 def written(turns: Turns) -> str:
-    """Turns of a caller as text for a prompt."""
+    """Turns of a caller as text for a prompt; in several, none can pretend that another begins."""
+    if len(turns) > 1:
+        roles = {turn.role for turn in turns}
+        turns = tuple(replace(turn, content=fenced_turn(turn.content, roles)) for turn in turns)
     return fenced(plain_text(turns))
 
 

@@ -11,6 +11,7 @@ from guerdon.domain.errors import Invalid
 from guerdon.domain.samples import Sample, plain_text
 from guerdon.domain.strict import Strict
 from guerdon.preferences import win_rates
+from guerdon.scorers.judges.asking import written
 from guerdon.scorers.judges.choices import Verdict, chat, mass, probabilities
 from guerdon.scorers.judges.common import Judging
 from guerdon.scorers.judges.fencing import fenced
@@ -73,11 +74,11 @@ class Pairwise:
         self, sample: Sample, first: int, second: int, seed: int, ask: Ask
     ) -> tuple[float, float | None]:
         """The probability that the response shown as A is the better one, in this one order; with logits, its mass."""
-        texts = [fenced(plain_text(sample.responses[place])) for place in (first, second)]
+        texts = [written(sample.responses[place]) for place in (first, second)]
         turns = self._prompt.turns(
             {
                 "principle": fenced((sample.principle or "").strip()),
-                "question": fenced(plain_text(sample.messages)),
+                "question": written(sample.messages),
                 "first": texts[0],
                 "second": texts[1],
             }

@@ -26,7 +26,7 @@ class Form:
         self._validator = validator_for(output, default=Draft202012Validator)(output)
         self._place, self._bounds = place, bounds
         self._steps = _steps(place)
-        _check_place(place, self._steps, output)
+        _check_range(place, _checked_place(place, self._steps, output), bounds)
 
     def read(self, text: str) -> tuple[Json, float]:
         """The verdict in an answer, and its score. Raises Unparsable."""
@@ -132,18 +132,18 @@ def _steps(place: str) -> list[str]:
     return [step.replace("~1", "/").replace("~0", "~") for step in place[1:].split("/")]
 
 
-def _check_place(place: str, steps: Sequence[str], output: Json) -> None:
-    """As far as the schema tells: what it leaves open, an answer will show."""
+def _checked_place(place: str, steps: Sequence[str], output: Json) -> Json:
+    """The schema of the score, as far as the schema tells: what it leaves open, an answer will show."""
     found: Any = output
     for step in steps:
         if not isinstance(found, dict) or "$ref" in found:
-            return
+            return {}
         if found.get("type") == "array":
             found = found.get("items")
             continue
         known = found.get("properties")
         if not isinstance(known, dict):
-            return
+            return {}
         if step not in known:
             near = nearest(step, known)
             hint = f"did you mean `{near}`?" if near else f"it has {', '.join(known) or 'none'}"
@@ -152,3 +152,14 @@ def _check_place(place: str, steps: Sequence[str], output: Json) -> None:
     kind = found.get("type") if isinstance(found, dict) else None
     if kind and not _NUMERIC & set([kind] if isinstance(kind, str) else kind):
         raise NotServable(f"score: `{place}` is no number in the schema, but {kind}")
+    return found if isinstance(found, dict) else {}
+
+
+def _check_range(place: str, score: Json, bounds: Range) -> None:
+    for key, bound in zip(("minimum", "maximum"), bounds, strict=True):
+        if key in score and score[key] != bound:
+            low, high = bounds
+            raise NotServable(
+                f"range: it is [{low:g}, {high:g}], but `{key}` of `{place}` in the schema is {score[key]:g}; "
+                "let them say the same"
+            )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from guerdon.domain.samples import Message, Sample
 from guerdon.domain.strict import Strict
@@ -34,6 +34,13 @@ class ToolSettings(Strict):
         {"calculator": ToolSpec(), "calendar": ToolSpec()}, description="by the names that the model calls them by"
     )
     tool_timeout_s: float = Field(5, gt=0, le=60, description="of one call")
+
+    @field_validator("tools", mode="before")
+    @classmethod
+    def _is_a_map(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or not all(isinstance(spec, Mapping | ToolSpec) for spec in given.values()):
+            raise ValueError("a map from each tool's name to its settings is needed, such as {calculator: {}}")
+        return given
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

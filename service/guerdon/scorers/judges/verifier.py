@@ -4,8 +4,9 @@ from typing import Any
 
 from guerdon.domain.chat import Generation
 from guerdon.domain.errors import Invalid
-from guerdon.domain.samples import Sample, Turns, plain_text
+from guerdon.domain.samples import Sample, Turns
 from guerdon.domain.strict import Strict
+from guerdon.scorers.judges.asking import written
 from guerdon.scorers.judges.choices import Verdict, chat, mass, probabilities
 from guerdon.scorers.judges.common import Judging
 from guerdon.scorers.judges.fencing import fenced
@@ -54,8 +55,8 @@ class Verifier:
             raise Invalid("a verifier needs a reference to hold responses against", field="reference")
         return self._prompt.turns(
             {
-                "question": fenced(plain_text(sample.messages)),
-                "response": fenced(plain_text(sample.responses[0])),
+                "question": written(sample.messages),
+                "response": written(sample.responses[0]),
                 "reference": fenced(sample.reference or ""),
             }
         )
