@@ -33,6 +33,8 @@ from guerdon.workers.inline import InlineWorker
 from guerdon.workers.process import ProcessWorker
 from guerdon.workers.settings import WorkerSettings
 
+pytestmark = pytest.mark.alone
+
 CHILD = (sys.executable, str(Path(__file__).with_name("fault_child.py")))
 QUICK = WorkerSettings(hung_after_s=2.0, backoff_s=0.05, backoff_max_s=0.2)
 
