@@ -92,7 +92,7 @@ def test_a_rubric_uses_the_fields_that_its_prompt_shows(source, uses):
     [
         ("=== user ===\n{{ respnse }}{{ response }}", "unknown variable `respnse`; did you mean `response`?"),
         ("=== user ===\n{{ xyzzy }}{{ response }}", "unknown variable `xyzzy`; known: prompt, messages"),
-        ("=== user ===\n{{ prompt }}", "never shows the `response`"),
+        ("=== user ===\n{{ prompt }}", "never shows `response`"),
         ("=== user ===\n{{ response.nothing.there }}", "mine cannot be filled"),
         ("=== user ===\n{{ response }}{{ messages[3].content }}", "mine cannot be filled"),
         ("=== user ===\n{{ response }}{% if reference %}{{ 1 / 0 }}{% endif %}", "mine cannot be filled"),

@@ -51,17 +51,18 @@ class Prompt:
         except (OSError, UnicodeDecodeError) as error:
             raise NotServable(f"prompt: {file} cannot be read: {error}") from error
 
-    def check(self, known: Collection[str], needed: Sequence[Collection[str]]) -> None:
-        """Raises NotServable where it has a blank that is not ``known``, or of one set that is ``needed`` none."""
+    def check(self, known: Collection[str], needed: Sequence[Collection[str]]) -> frozenset[str]:
+        """Its blanks. Raises NotServable where one is not ``known``, or of a set that is ``needed`` there is none."""
         inner = _TURN.split(self.source, maxsplit=1)[2]
         found = jinja2.meta.find_undeclared_variables(ImmutableSandboxedEnvironment().parse(inner))
         for name in sorted(found - set(known)):
             near = nearest(name, known)
-            hint = f"did you mean `{near}`?" if near else f"known: {', '.join(sorted(known))}"
+            hint = f"did you mean `{near}`?" if near else f"known: {', '.join(known)}"
             raise NotServable(f"{self.name}: unknown variable `{name}`; {hint}")
         for names in needed:
             if not found & set(names):
                 raise NotServable(f"{self.name}: the prompt never shows `{'` or `'.join(sorted(names))}`")
+        return frozenset(found)
 
     def turns(self, values: Mapping[str, Any]) -> Turns:
         """The conversation, its blanks filled in. Raises Invalid where the template cannot be filled with these."""

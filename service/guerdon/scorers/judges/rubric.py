@@ -1,17 +1,14 @@
 """The recipe ``rubric``: the user's own prompt, and the user's own form of a verdict."""
 
 import json
-import re
 from dataclasses import replace
 from typing import Any
 
-import jinja2.meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import Field, model_validator
 
 from guerdon.domain.errors import Invalid, NotServable
 from guerdon.domain.samples import Sample, assistant, user
-from guerdon.domain.strict import Strict, nearest
+from guerdon.domain.strict import Strict
 from guerdon.scorers.judges.asking import chat_of, written
 from guerdon.scorers.judges.common import Judging
 from guerdon.scorers.judges.fencing import fenced
@@ -21,7 +18,6 @@ from guerdon.scorers.judges.recipe import Ask, Recipe, Vote
 from guerdon.scorers.judges.rubric_form import Form, bounded, default_output
 
 _BLANKS = ("prompt", "messages", "response", "reference", "principle", "output", "low", "high")
-_FIRST_TURN = re.compile(r"^=== (?:system|user|assistant) ===$", re.MULTILINE)
 
 
 class RubricSettings(Strict):
@@ -55,7 +51,7 @@ class Rubric(Recipe):
         """Raises NotServable where the schema is none, or the prompt cannot be filled."""
         self._settings, self._judging, self._prompt = settings, judging, prompt
         self.floor = settings.range[0]
-        self.uses = _blanks_of(prompt) & {"reference", "principle"}
+        self.uses = prompt.check(_BLANKS, [{"response"}]) & {"reference", "principle"}
         output = settings.output or default_output(settings.range)
         self._form = Form(output, settings.score, settings.range)
         self._schema = json.dumps(bounded(output, judging.rationale_chars))
@@ -94,16 +90,3 @@ class Rubric(Recipe):
             "low": f"{low:g}",
             "high": f"{high:g}",
         }
-
-
-def _blanks_of(prompt: Prompt) -> frozenset[str]:
-    """The variables that a prompt fills in. Raises NotServable where one is unknown, or the response not among them."""
-    turns = _FIRST_TURN.split(prompt.source, maxsplit=1)[1]
-    found = jinja2.meta.find_undeclared_variables(ImmutableSandboxedEnvironment().parse(turns))
-    for name in sorted(found - set(_BLANKS)):
-        near = nearest(name, _BLANKS)
-        hint = f"did you mean `{near}`?" if near else f"known: {', '.join(_BLANKS)}"
-        raise NotServable(f"{prompt.name}: unknown variable `{name}`; {hint}")
-    if "response" not in found:
-        raise NotServable(f"{prompt.name}: the prompt never shows the `response`")
-    return frozenset(found)
