@@ -38,7 +38,7 @@ test: check install-clients ## Check, then run every test but those with a real 
 	$(BIN)/python -m pytest --ignore=tests/real_vllm -m alone
 
 test-vllm: install-dev install-vllm ## Run the tests with a real vLLM, on the CPU
-	$(BIN)/python -m pytest tests/real_vllm
+	$(BIN)/python -m pytest tests/real_vllm --numprocesses=2 --dist=loadfile
 
 install-bench: $(VENV)/installed-bench
 
@@ -96,11 +96,11 @@ $(VENV)/installed-dev: $(VENV)/installed
 $(VLLM)/installed: benchmarks/peers/vllm.txt constraints.txt | $(BIN)/python
 	@echo "Installing vLLM into $(VLLM) (a few minutes, 3.4 GB) ..."
 	@$(PYTHON) -m venv $(VLLM)
-	@$(VLLM)/bin/pip --disable-pip-version-check install --quiet --no-compile $(PIP_ARGS) -c $< $$(grep '^torch==' constraints.txt)
-	@$(VLLM)/bin/pip --disable-pip-version-check install --quiet --no-compile --no-deps $(PIP_ARGS) -r $<
+	@$(VLLM)/bin/pip --disable-pip-version-check install --quiet $(PIP_ARGS) -c $< $$(grep '^torch==' constraints.txt)
+	@$(VLLM)/bin/pip --disable-pip-version-check install --quiet --no-deps $(PIP_ARGS) -r $<
 	@touch $@
 
 $(CLIENTS)/installed: tests/real_clients/requirements.txt | $(BIN)/python
 	@$(PYTHON) -m venv $(CLIENTS)
-	@$(CLIENTS)/bin/pip --disable-pip-version-check install --quiet --no-compile --no-deps $(PIP_ARGS) -r $<
+	@$(CLIENTS)/bin/pip --disable-pip-version-check install --quiet --no-deps $(PIP_ARGS) -r $<
 	@touch $@

@@ -1,6 +1,6 @@
 """What several test modules build on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +38,15 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
         return built[name]
 
     return build
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where converted tokenizers are kept, by plans and services: once a run, and not in the user's own folder."""
+    home = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(home))
+        yield home / "guerdon"
 
 
 @pytest.fixture(scope="session")

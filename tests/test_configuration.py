@@ -28,12 +28,6 @@ from guerdon.wiring import plan
 from running import serving
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """Converted tokenizers, shared: a child converts each once."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
 def planned(tmp_path, cache):
     """Write a configuration, load it as `serve` does, and plan it."""

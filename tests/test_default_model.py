@@ -18,9 +18,9 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.fixture(scope="module")
-def planned(tmp_path_factory):
+def planned(cache):
     config, base = load(None, {})
-    return plan(config, base=base, cache=tmp_path_factory.mktemp("cache"))
+    return plan(config, base=base, cache=cache)
 
 
 @pytest.fixture

@@ -388,12 +388,12 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_wrong_configuration_is_told(name, checkpoint, tmp_path):
+def test_a_wrong_configuration_is_told(name, checkpoint, tmp_path, cache):
     """What is wrong, and what would be right."""
     wrong, words = FAULTS[name]
     folder = str(checkpoint("bert"))
     given = {"kind": "judge", "engine": "vllm", "model": folder, **wrong}
     config = {"scorers": {"default": given, "scalar": {"kind": "reward_model", "model": folder}}}
     with pytest.raises(NotServable) as caught:
-        plan(parse(config, "guerdon.yaml"), base=tmp_path, cache=tmp_path)
+        plan(parse(config, "guerdon.yaml"), base=tmp_path, cache=cache)
     assert re.search(words, str(caught.value), re.DOTALL), str(caught.value)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -98,6 +99,23 @@ def test_a_sentencepiece_checkpoint_is_converted_once(tmp_path):
     assert list(tokenizer_of(found).text("How do I bake bread?").ids) == theirs("How do I bake bread?")["input_ids"]
     again = tokenizer_folder(checkpoint, trust_file=False, cache=tmp_path / "cache")
     assert (again / "tokenizer.json").stat().st_mtime_ns == made
+
+
+def test_what_another_process_converted_meanwhile_is_read(tmp_path, monkeypatch):
+    """Services that share a cache may start at once; the last to convert finds the place taken."""
+    checkpoint = find_checkpoint(str(build_sentencepiece_checkpoint(tmp_path / "model")))
+    convert, folders = subprocess.run, []
+
+    def converted_twice(command, **options):
+        if not folders:
+            folders.append(None)
+            folders[0] = tokenizer_folder(checkpoint, trust_file=False, cache=tmp_path / "cache")
+        return convert(command, **options)
+
+    monkeypatch.setattr("guerdon.engines.tokenizer_files.subprocess.run", converted_twice)
+    found = tokenizer_folder(checkpoint, trust_file=False, cache=tmp_path / "cache")
+    assert folders == [found]
+    assert sorted(path.name for path in found.parent.iterdir()) == [found.name]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -70,17 +70,17 @@ def plan(config: Config, *, base: Path, cache: Path, calibrated: bool = True) ->
 
     Unless ``calibrated``, members are combined as they are, whatever their scales: to measure these.
     """
+    if config.cache.redis is not None:
+        connect(config.cache.redis, base)  # says what cannot be meant; nothing is connected yet
+    if config.grpc.port is not None:
+        grpc_server_class()  # says what is not installed
+    tenants, certificates = load_keys(config.keys, base), load_certificates(config.grpc.tls, base)
     scorers = {name: plan_scorer(name, s, base=base, cache=cache) for name, s in config.scorers.items()}
     scorers = _with_needs(scorers)
     engines, engine_of = _engines(scorers)
     models = _models(config, scorers, base, calibrated)
     _check_aliases(config.aliases, models)
-    if config.cache.redis is not None:
-        connect(config.cache.redis, base)  # says what cannot be meant; nothing is connected yet
-    if config.grpc.port is not None:
-        grpc_server_class()  # says what is not installed
-    certificates = load_certificates(config.grpc.tls, base)
-    return Plan(config, scorers, engines, engine_of, models, load_keys(config.keys, base), base, certificates)
+    return Plan(config, scorers, engines, engine_of, models, tenants, base, certificates)
 
 
 def _with_needs(scorers: Mapping[str, ScorerPlan]) -> dict[str, ScorerPlan]:

@@ -11,12 +11,13 @@ PYTHON = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"
 
 @pytest.fixture(scope="session")
 def on_vllm():
-    """Settings that start a small server: little memory, all cores, and models that need no hub."""
+    """Settings that start a small server soon: little memory, all cores, models that need no hub and no compiling."""
     if not PYTHON.is_file():
         pytest.fail("there is no vLLM here; run: make install-vllm")
     return {
         "engine": "vllm",
         "vllm_python": str(PYTHON),
+        "vllm_args": ["--enforce-eager"],
         "dtype": "bfloat16",
         "vllm_env": {
             "VLLM_CPU_KVCACHE_SPACE": "1",

@@ -16,7 +16,7 @@ QUESTION = {"prompt": "What is the capital of France?", "responses": ["Paris.", 
 
 @pytest.fixture(scope="module")
 def judging(on_vllm, generator, tmp_path_factory):
-    """A judge that writes for a while, over a server that is known to hang after two seconds."""
+    """A judge that writes for a while, over a server that is known to hang after five seconds."""
     judge = {
         "kind": "judge",
         "recipe": "rubric",
@@ -24,8 +24,8 @@ def judging(on_vllm, generator, tmp_path_factory):
         "structured": False,
         "max_tokens": 1500,
         **on_vllm,
-        "vllm_args": ["--max-model-len", "8000"],
-        "hung_after_s": 2,
+        "vllm_args": [*on_vllm["vllm_args"], "--max-model-len", "8000"],
+        "hung_after_s": 5,
     }
     config = {"scorers": {"judge": judge}, "limits": {"timeout_s": 300}}
     with serving(config, tmp_path_factory.mktemp("faults"), seconds=300) as running:

@@ -37,7 +37,7 @@ def judging(on_vllm, generator, tmp_path_factory):
         "rationale_chars": 12,
         "max_tokens": 2000,
         **on_vllm,
-        "vllm_args": ["--max-model-len", "16000"],
+        "vllm_args": [*on_vllm["vllm_args"], "--max-model-len", "16000"],
     }
     recipes = ("grm", "principle", "pairwise", "verifier", "rubric", "tool")
     scorers = {recipe: {**common, "recipe": recipe} for recipe in recipes}

@@ -12,8 +12,6 @@ SAMPLES = [
     {"prompt": CORPUS[index % len(CORPUS)], "responses": [f"{CORPUS[(index * 7 + 3) % len(CORPUS)]} {index}"]}
     for index in range(100)
 ]
-BFLOAT16 = 2.0**-8
-"""The spacing of bfloat16 near 1."""
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +34,11 @@ def rewards(running, model):
 
 
 def test_a_reward_model_on_vllm_gives_the_torch_engines_numbers(rewarding):
-    """A hundred samples: as far from float32 as bfloat16 is here, and ranked alike."""
+    """A hundred samples: about as far from float32 as bfloat16 is here, and ranked alike."""
     exact, here, there = (rewards(rewarding, model) for model in ("exact", "torch", "vllm"))
-    scale = exact.std()
-    own = np.abs(here - exact).max()
-    assert np.abs(there - exact).max() <= max(2 * own, 8 * BFLOAT16 * scale)
+    own, off = np.abs(here - exact), np.abs(there - exact)
+    assert off.mean() <= 2 * own.mean()
+    assert off.max() <= 3 * own.max()
     assert np.corrcoef(there, exact)[0, 1] > 0.999
 
 

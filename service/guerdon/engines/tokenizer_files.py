@@ -55,5 +55,8 @@ def _convert(folder: Path, out: Path) -> None:
         if done.returncode != 0:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise NotServable(f"{folder.name}: its tokenizer cannot be read: {reason}")
-        if not out.exists():
+        try:
             (Path(made) / "out").rename(out)
+        except OSError:
+            if not out.exists():  # where another process did the same at the same time, its files are as good
+                raise
