@@ -34,7 +34,7 @@ install-clients: $(CLIENTS)/installed
 install-vllm: $(VLLM)/installed ## Create .venv-vllm with vLLM's CPU build (3.4 GB)
 
 test: check install-clients ## Check, then run every test but those with a real vLLM
-	$(BIN)/python -m pytest --ignore=tests/real_vllm -m 'not alone' --numprocesses=2 --dist=loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/real_vllm -m 'not alone' --numprocesses=2 --dist=loadfile
 	$(BIN)/python -m pytest --ignore=tests/real_vllm -m alone
 
 test-vllm: install-dev install-vllm ## Run the tests with a real vLLM, on the CPU

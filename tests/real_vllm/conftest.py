@@ -11,16 +11,17 @@ PYTHON = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"
 
 @pytest.fixture(scope="session")
 def on_vllm():
-    """Settings that start a small server soon: little memory, all cores, models that need no hub and no compiling."""
+    """Settings that start a small server soon: little memory, no compiling, and of its three processes two."""
     if not PYTHON.is_file():
         pytest.fail("there is no vLLM here; run: make install-vllm")
     return {
         "engine": "vllm",
         "vllm_python": str(PYTHON),
-        "vllm_args": ["--enforce-eager"],
+        "vllm_args": ["--enforce-eager", "--distributed-executor-backend", "uni"],
         "dtype": "bfloat16",
         "vllm_env": {
             "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # on a CPU, `uni` is else passed over
             "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
             "VLLM_CACHE_ROOT": str(PYTHON.parents[1] / "cache"),
         },
