@@ -184,6 +184,9 @@ def test_what_a_judge_needs_and_what_it_has_no_use_for(api, recipe, field):
     lacking = ask(api, recipe)
     assert (lacking.status_code, lacking.json()["error"]["code"]) == (422, "invalid")
     assert field in lacking.json()["error"]["message"]
+    assert lacking.json()["error"]["field"] == f"inputs[0].{field}"
+    lacking = api.post("/v1/rerank", {"model": recipe, "query": PROMPT, "documents": RESPONSES})
+    assert (lacking.status_code, lacking.json()["error"]["field"]) == (422, field)
     useless = ask(api, "grm", **{field: "Canberra"})
     assert (useless.status_code, useless.json()["error"]["field"]) == (422, f"inputs[0].{field}")
 
@@ -201,7 +204,7 @@ def test_a_verdict_that_cannot_be_read_is_an_error(api, service):
 def test_a_lone_response_cannot_be_compared(api):
     """The recipe's own word."""
     answer = ask(api, "pairwise", ["It is response 1."])
-    assert answer.status_code == 422
+    assert (answer.status_code, answer.json()["error"]["field"]) == (422, "inputs[0].responses")
     assert "needs 2 at least" in answer.json()["error"]["message"]
 
 
@@ -374,6 +377,11 @@ FAULTS = {
     "no recipe": (URL, "recipe"),
     "an unknown setting": ({"recipe": "grm", "vote": 3, **URL}, "vote.*did you mean.*votes"),
     "another recipe's setting": ({"recipe": "grm", "tournament": "sort", **URL}, "tournament"),
+    "an argument of ours": (
+        {"recipe": "grm", "vllm_args": ["--host=0.0.0.0"]},
+        "--host is not yours to set",
+    ),
+    "an argument of ours, apart": ({"recipe": "grm", "vllm_args": ["--port", "1"]}, "--port is not yours to set"),
     "arguments for no server": ({"recipe": "grm", "vllm_args": ["--x"], **URL}, "`vllm_args` is for a server that is"),
     "a key without a url": ({"recipe": "grm", "api_key_file": "key"}, "`api_key_file` is for a server at a `url`"),
     "a key file that is none": ({"recipe": "grm", "api_key_file": "key", **URL}, "api_key_file: there is no file key"),

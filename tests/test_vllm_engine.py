@@ -130,6 +130,18 @@ async def test_a_refusal_is_our_error_in_the_server_s_words(name):
         assert error.retry_after_s == (7.0 if "slow" in words or name == "busy" else 1.0)
 
 
+async def test_a_server_whose_engine_died_is_asked_again_once_it_is_well():
+    """vLLM answers so before it ends; to the last of three tries that is the loss of a worker, and not the answer."""
+    dead = refusal(500, "EngineCore encountered an issue. See stack trace (above) for the root cause.")
+    replies = iter([dead, dead, chat("at last")])
+    with model_server(lambda asked: next(replies)) as server:
+        async with engine_of(server) as engine:
+            assert (await engine.generate(HELLO, within())).text == "at last"
+    with model_server(lambda asked: dead) as server:
+        await error_of(server, WorkerLost)
+        assert len(server.asked) == 3
+
+
 async def test_a_busy_server_is_asked_again_within_reason():
     """Twice more; then the error is the caller's."""
     replies = iter([refusal(503), refusal(503), chat("at last")])

@@ -7,7 +7,7 @@ import time
 
 import httpx
 import pytest
-from vllm_servers import server_group
+from vllm_servers import engine_of, server_group
 
 from running import serving
 
@@ -55,6 +55,20 @@ def test_a_killed_server_is_started_again_and_what_it_was_asked_is_asked_anew(ju
         assert answered(answer.result())
     assert server_group(judging) != before
     assert judging.metric("guerdon_worker_ends_total", reason="died") == 1
+
+
+def test_a_server_whose_engine_dies_is_started_again_and_what_it_was_asked_is_asked_anew(judging):
+    """As when the machine runs out of memory: the server itself still answers, for a moment."""
+    before, deaths = server_group(judging), judging.metric("guerdon_worker_ends_total", reason="died")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, judging, 6)
+        while judging.metric("guerdon_inflight_requests") < 1:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.kill(engine_of(before), signal.SIGKILL)
+        assert answered(answer.result())
+    assert server_group(judging) != before
+    assert judging.metric("guerdon_worker_ends_total", reason="died") == deaths + 1
 
 
 def test_a_hung_server_costs_a_caller_its_deadline_and_is_started_again(judging):

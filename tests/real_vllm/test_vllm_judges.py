@@ -17,6 +17,8 @@ from running import serving
 
 QUESTION = "What is the capital of France?"
 RESPONSES = ["Paris.", "It is Lyon, I believe.", "The capital of France is Paris, on the Seine."]
+WHOLE = ["--no-enable-chunked-prefill", "--max-num-batched-tokens", "16000"]
+"""On a CPU, vLLM has no seeds for prompts that it reads in chunks."""
 NEEDED = {"principle": {"principle": "Be brief and right."}, "verifier": {"reference": "Paris"}}
 SCALE = {
     "grm": (1, 10),
@@ -37,7 +39,7 @@ def judging(on_vllm, generator, tmp_path_factory):
         "rationale_chars": 12,
         "max_tokens": 2000,
         **on_vllm,
-        "vllm_args": [*on_vllm["vllm_args"], "--max-model-len", "16000"],
+        "vllm_args": [*on_vllm["vllm_args"], "--max-model-len", "16000", *WHOLE],
     }
     recipes = ("grm", "principle", "pairwise", "verifier", "rubric", "tool")
     scorers = {recipe: {**common, "recipe": recipe} for recipe in recipes}
@@ -67,6 +69,13 @@ def test_every_recipe_scores_with_structured_output(judging, recipe):
     assert all(report["valid"] >= least for report in reports)
     assert all(report["prompt_tokens"] > 0 and report["completion_tokens"] > 0 for report in reports)
     assert all("rationale" in ballot for report in reports for ballot in report["ballots"])
+
+
+def test_long_responses_are_judged(judging):
+    """Prompts of thousands of tokens."""
+    told = asked(judging, "grm", [f"{'It is a long story. ' * 200}{name}" for name in ("Paris", "Lyon")])
+    assert told["judges"]["grm"][0]["prompt_tokens"] > 4096
+    assert all(1 <= reward <= 10 for reward in told["rewards"])
 
 
 def test_the_same_question_has_the_same_verdict_and_another_seed_another(judging):

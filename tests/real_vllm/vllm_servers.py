@@ -13,6 +13,13 @@ def server_group(running) -> int:
     return os.getpgid(leash)
 
 
+def engine_of(group) -> int:
+    """The process of the group that computes."""
+    named = {int(path.parent.name): path.read_text() for path in Path("/proc").glob("[0-9]*/comm")}
+    (engine,) = [pid for pid, name in named.items() if name.startswith("VLLM::Engine") and os.getpgid(pid) == group]
+    return engine
+
+
 def server_url(running) -> str:
     """Where that server answers, as it was started."""
     words = Path(f"/proc/{server_group(running)}/cmdline").read_bytes().split(b"\0")

@@ -37,6 +37,12 @@ TOLD_CHARACTERS = 300
 """So much of a server's own words goes into an error."""
 TOO_LONG = ("context length", "maximum model length", "too long")
 """Words of servers whose model reads no more."""
+ENGINE_DEAD = "EngineCore encountered an issue"
+"""How vLLM answers for a moment after the process died that computes."""
+
+
+class EngineDied(Exception):
+    """The server still answers, but what computes behind it is gone."""
 
 
 class VllmHttp:
@@ -119,8 +125,8 @@ class VllmHttp:
             life = self._server.life
             try:
                 answer = await self._asked(path, body)
-            except httpx.TransportError as error:
-                self._server.suspect(life)
+            except (httpx.TransportError, EngineDied) as error:
+                self._server.suspect(life, sure=isinstance(error, EngineDied))
                 if not tries_left or not (self._server.ours or self._retries()):
                     raise WorkerLost(f"{self._name}: the server went away while it was asked") from error
             except Unavailable:
@@ -146,6 +152,8 @@ class VllmHttp:
             )
         except httpx.DecodingError as error:
             raise EngineFailed(f"{self._name}: the server's answer cannot be decoded") from error
+        if answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR and ENGINE_DEAD.encode() in answer.content:
+            raise EngineDied(_words(answer.content))
         if answer.status_code != httpx.codes.OK:
             raise refusal(answer.status_code, answer.content, answer.headers.get("Retry-After"), self._name)
         try:

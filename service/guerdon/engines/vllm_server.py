@@ -68,8 +68,8 @@ class ModelServer(Protocol):
         """Wait until it can be asked. Raises Unavailable where that will not be soon."""
         ...
 
-    def suspect(self, life: int) -> None:
-        """A connection to it broke in this life: look after it now."""
+    def suspect(self, life: int, *, sure: bool = False) -> None:
+        """A connection to it broke in this life: look after it now. ``sure``: ask it nothing more before that."""
         ...
 
     async def close(self) -> None:
@@ -129,10 +129,12 @@ class _Watched:
                 raise Unavailable(f"{self._name}: {self.unready or self._reason}", retry_after_s=5.0)
             await self._changed.wait()
 
-    def suspect(self, life: int) -> None:
-        """A connection to it broke in this life: look after it now."""
+    def suspect(self, life: int, *, sure: bool = False) -> None:
+        """A connection to it broke in this life: look after it now. ``sure``: ask it nothing more before that."""
         if life == self.life:
             self._suspected.set()
+            if sure:
+                self._up.clear()
 
     async def close(self) -> None:
         """Look after it no more; end it if it is ours."""
@@ -284,7 +286,7 @@ class ChildServer(_Watched):
             await _end(process, hung=ending == "hung")
             self._process = None
             await listening
-        return ending, f"{trouble}: {self._last_words()}" if ended else trouble
+        return ending, f"{trouble}: {self._last_words()}" if ended or ending == "died" else trouble
 
     async def _loaded(self, process: "subprocess.Popen[bytes]") -> str | None:
         """Wait until it answers; what is wrong if it never does."""
@@ -307,6 +309,9 @@ class ChildServer(_Watched):
                 trouble = await self._second_look()
             if process.poll() is not None:
                 return "died", f"the server ended with status {process.returncode}"
+            if trouble is None and not self._up.is_set():
+                self._up.set()
+                self._tell()
             if trouble is not None:
                 return ("hung" if "no answer" in trouble else "died"), trouble
 

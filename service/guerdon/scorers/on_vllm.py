@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from guerdon.domain.strict import Strict
 from guerdon.engines.vllm_settings import Dialect
 
+OURS = frozenset({"--host", "--port", "--model", "--served-model-name", "--runner", "--api-key", "--uds"})
+"""Arguments by which we find the server that we start, or that would open it to others."""
+
 
 class OnVllm(Strict):
     """A server that is started here, or the URL of one."""
@@ -38,6 +41,9 @@ class OnVllm(Strict):
             "vllm_env": self.vllm_env,
             "vllm_log": self.vllm_log,
         }
+        flags = [word.partition("=")[0].replace("_", "-") for word in self.vllm_args]
+        if given := next((flag for flag in flags if flag in OURS), None):
+            raise ValueError(f"`vllm_args`: {given} is not yours to set")
         if self.url is not None and (given := next((name for name, value in started.items() if value), None)):
             raise ValueError(f"`{given}` is for a server that is started here; with `url` there is none")
         if self.url is None:

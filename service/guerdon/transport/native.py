@@ -278,7 +278,17 @@ def _errors(row: Sequence[Reward | ServiceError], field: str) -> Iterator[tuple[
     """The responses that failed, their errors naming them."""
     for index, reward in enumerate(row):
         if isinstance(reward, ServiceError):
-            yield index, reward.at(f"{field}[{index}]")
+            yield index, reward.at(_at_fault(reward, field, index))
+
+
+def _at_fault(error: ServiceError, field: str, index: int) -> str:
+    """Where the request is wrong: in the response, unless a scorer missed something beside the responses."""
+    match error.field:
+        case "responses":
+            return field
+        case "reference" | "principle" as missing:
+            return f"{field.rpartition('.')[0]}.{missing}".removeprefix(".")
+    return f"{field}[{index}]"
 
 
 def _rewarded(row: Sequence[Reward | ServiceError]) -> list[tuple[int, Reward]]:
