@@ -309,21 +309,16 @@ class ChildServer(_Watched):
                 trouble = await self._second_look()
             if process.poll() is not None:
                 return "died", f"the server ended with status {process.returncode}"
-            if trouble is None and not self._up.is_set():
-                self._up.set()
-                self._tell()
             if trouble is not None:
                 return ("hung" if "no answer" in trouble else "died"), trouble
+            self._up.set()
+            self._tell()
 
     async def _second_look(self) -> str | None:
         """One bad moment is no reason to give up all that it works on; but nothing more is asked of it meanwhile."""
         self._up.clear()
         await asyncio.sleep(LOOKED_AFTER_S)
-        trouble = await self._well()
-        if trouble is None:
-            self._up.set()
-            self._tell()
-        return trouble
+        return await self._well()
 
     def _listen(self, process: "subprocess.Popen[bytes]") -> None:
         """Keep what the server prints in its file, and its last words for ours."""
